@@ -161,7 +161,7 @@ codes! {
     Token = "E_TOKEN", "the line is malformed or was cut", "copy the whole line again";
     Claim = "E_CLAIM",
         "the one-time code is wrong or was used",
-        "for a new vault, run `vault-server init` on an empty data directory; to resume one, \
+        "for a new vault, take another line from `vault-server init`, run again; to resume one, \
          take the code from the file `resume-code` in the server's data directory";
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use notify::event::{EventKind, ModifyKind};
-use notify::{RecursiveMode, Watcher as _};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tests::watch;
 
 /// Runs a command, and kills it when so many names have come and gone anywhere below `folder`;
@@ -24,19 +24,41 @@ pub(crate) fn killed_at_change(command: Command, folder: &Path, moment: usize) -
     killed(command, folder, RecursiveMode::NonRecursive, |kind| !kind.is_access(), moment)
 }
 
+/// As [`killed_at`], but counts whatever happens to any file below `folder`, opening one too: for a
+/// command that writes none itself, and has an agent do so.
+pub(crate) fn killed_at_touch(command: Command, folder: &Path, moment: usize) -> bool {
+    let (sender, events) = mpsc::channel();
+    let watcher = watch::watcher_of_all(move |event: Result<notify::Event, _>| {
+        if event.is_ok() {
+            let _ = sender.send(());
+        }
+    });
+    killed_after(command, watcher, &events, (folder, RecursiveMode::Recursive), moment)
+}
+
 fn killed(
-    mut command: Command,
+    command: Command,
     folder: &Path,
     mode: RecursiveMode,
     counts: impl Fn(EventKind) -> bool + Send + 'static,
     moment: usize,
 ) -> bool {
     let (sender, events) = mpsc::channel();
-    let mut watcher = watch::watcher(move |event: Result<notify::Event, _>| {
+    let watcher = watch::watcher(move |event: Result<notify::Event, _>| {
         if event.is_ok_and(|event| counts(event.kind)) {
             let _ = sender.send(());
         }
     });
+    killed_after(command, watcher, &events, (folder, mode), moment)
+}
+
+fn killed_after(
+    mut command: Command,
+    mut watcher: RecommendedWatcher,
+    events: &mpsc::Receiver<()>,
+    (folder, mode): (&Path, RecursiveMode),
+    moment: usize,
+) -> bool {
     watcher.watch(folder, mode).unwrap();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();

@@ -45,6 +45,18 @@ pub(crate) fn transcript(book: &str) -> Vec<Step> {
     steps
 }
 
+/// Returns the part of a book below a heading, up to the next one of its rank or above.
+pub(crate) fn section<'b>(book: &'b str, heading: &str) -> &'b str {
+    let (_, below) = book.split_once(&format!("\n{heading}\n")).expect("the heading");
+    let rank = heading.split(' ').next().map_or(0, str::len);
+    let is_next = |at: &usize| {
+        let marks = below[*at + 1..].split(' ').next().unwrap_or_default();
+        !marks.is_empty() && marks.len() <= rank && marks.bytes().all(|byte| byte == b'#')
+    };
+    let end = below.match_indices("\n#").map(|(at, _)| at).find(is_next);
+    &below[..end.unwrap_or(below.len())]
+}
+
 /// Tells whether `found` is what was promised.
 pub(crate) fn keeps(promised: &[String], found: &[&str]) -> bool {
     let Some((first, rest)) = promised.split_first() else { return found.is_empty() };

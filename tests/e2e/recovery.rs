@@ -4,10 +4,11 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::aftermath::opens;
 use crate::moment::{self, killed_at};
 use crate::quickstart::{Step, keeps, transcript};
 use tests::{Host, Ran, World, bins, run, watch};
@@ -292,19 +293,11 @@ impl Full {
         let blobs = blobs.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
         let blobs: Vec<_> = blobs.map(Result::unwrap).collect();
         assert_eq!(blobs.len(), 9);
+        let [new, old] = [new, old].map(|page| fs::read(page).unwrap());
         for blob in blobs {
-            assert!(opens(Path::new(new), &blob) && !opens(Path::new(old), &blob));
+            assert!(opens(&new, &blob) && !opens(&old, &blob));
         }
     }
-}
-
-/// Tells whether a page opens a blob, with the age library alone.
-fn opens(kit: &Path, blob: &[u8]) -> bool {
-    let page = fs::read(kit).unwrap();
-    let file = age::IdentityFile::from_buffer(&page[..]).unwrap();
-    let identities = file.into_identities().unwrap();
-    let identities = identities.iter().map(|identity| -> &dyn age::Identity { identity.as_ref() });
-    age::Decryptor::new(blob).unwrap().decrypt(identities).is_ok()
 }
 
 #[test]

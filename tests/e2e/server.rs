@@ -6,39 +6,33 @@ use std::path::Path;
 use shared::token::{Line as _, PinLine};
 use tests::{Host, Port, World, bins, find_line, watch};
 
-use crate::backup::give_up_what_is_lost;
+use crate::aftermath::{Aftermath, SECRET, give_up_what_is_lost};
 use crate::moment::{killed_at, moments};
 use crate::restored::{holds, put, put_when_back, shows};
 
-fn all_is_right(host: &Host) {
-    watch::poll("the status is 0", || (host.vault(&["status"]).code == 0).then_some(()));
-    let verified = host.vault(&["audit", "verify"]);
-    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-}
-
 /// An owner, a machine with a target, and a laptop with one that sleeps at times.
-fn three(world: &World) -> (Host, Host, Host) {
+pub(crate) fn three(world: &World) -> (Host, Host, Host) {
     let rtx = world.owner("rtx1080");
     let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
     let thinkpad = world.machine(&rtx, "thinkpad", &["secret/jjeco/"]);
     let _ = rtx.vault(&["machine", "set", "thinkpad", "--sleeps", "--yes"]).ok();
-    assert_eq!(put(&rtx, "secret/jjeco/a", "K=one"), 0);
+    assert_eq!(put(&rtx, SECRET, "K=one"), 0);
     for host in [&vps, &thinkpad] {
-        host.target(&["secret/jjeco/a"]);
+        host.target(&[SECRET]);
         watch::until(&host.env_file(), |text| text.contains("one"));
     }
     (rtx, vps, thinkpad)
 }
 
-fn arrives(owner: &Host, at: &[&Host], value: &str) {
-    put_when_back(owner, "secret/jjeco/a", &format!("K={value}"));
+pub(crate) fn arrives(owner: &Host, at: &[&Host], value: &str) {
+    put_when_back(owner, SECRET, &format!("K={value}"));
     for host in at {
         watch::until(&host.env_file(), |text| text.contains(value));
     }
 }
 
 /// Has the stopped server listen somewhere else.
-fn listen_at(world: &World, address: &str) {
+pub(crate) fn listen_at(world: &World, address: &str) {
     let file = world.data().join("server.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     let text = text
@@ -65,7 +59,7 @@ fn a_moved_server_is_found_without_an_edit_and_one_that_slept_is_told_how() {
     assert!(moved.err.contains("thinkpad is away"), "{}", moved.err);
     let again = rtx.vault(&["server", "move", &there, "--yes"]);
     assert!(again.code == 0 && again.err.contains("nothing changes"), "{}", again.err);
-    holds(&vps, "secret/jjeco/a", "one");
+    holds(&vps, SECRET, "one");
     world.server.as_mut().unwrap().stop();
     listen_at(&world, &there);
     world.start();
@@ -87,15 +81,23 @@ fn a_moved_server_is_found_without_an_edit_and_one_that_slept_is_told_how() {
     let file = thinkpad.state().join("agent.toml");
     let text = std::fs::read_to_string(&file).unwrap().replace(world.address(), &there);
     host::files::replace_trusted(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
-    watch::until(&thinkpad.env_file(), |text| text.contains("two"));
-    for host in [&rtx, &vps, &thinkpad] {
-        all_is_right(host);
-    }
+    let hosts = &[&rtx, &vps, &thinkpad];
+    Aftermath { world: &world, hosts, value: "two", gone: None, resumed: false }.check();
 }
 
-fn restart(world: &mut World) {
+pub(crate) fn restart(world: &mut World) {
     world.server.as_mut().unwrap().stop();
     world.start();
+}
+
+/// Gives the server another key, both halves.
+pub(crate) fn rekey(world: &mut World, owner: &Host) {
+    let key = world.server_command(&["rekey"]).ok();
+    put_when_back(owner, "secret/jjeco/awake", "K=1");
+    let _ = owner.vault(&["server", "rekey", key.trim(), "--yes"]).ok();
+    restart(world);
+    put_when_back(owner, "secret/jjeco/awake", "K=2");
+    let _ = owner.vault(&["server", "rekey", "--yes"]).ok();
 }
 
 #[test]
@@ -166,15 +168,12 @@ fn the_server_gets_another_key_and_one_that_slept_accepts_it_by_its_line() {
     assert_eq!(joined.code, 0, "{}", joined.err);
     thinkpad.start();
     arrives(&rtx, &[&vps, &thinkpad], "four");
-    for host in [&rtx, &vps, &thinkpad] {
-        all_is_right(host);
-    }
-    let checked = world.server_command(&["check"]);
-    assert_eq!(checked.code, 0, "{}", checked.err);
+    let hosts = &[&rtx, &vps, &thinkpad];
+    Aftermath { world: &world, hosts, value: "four", gone: None, resumed: false }.check();
 }
 
 /// A new server at the same place; returns its setup line.
-fn new_server(world: &World, backup: Option<&Path>) -> String {
+pub(crate) fn new_server(world: &World, backup: Option<&Path>) -> String {
     let out = match backup {
         None => world.server_command(&["init", "--adopt", "--listen", world.address()]),
         Some(file) => {
@@ -185,15 +184,22 @@ fn new_server(world: &World, backup: Option<&Path>) -> String {
     find_line(&out.ok(), "VLTS1-")
 }
 
-fn adopt(rtx: &Host, world: &World, setup: &str, code: &str) {
+/// Returns the arguments that give the vault to a new server.
+pub(crate) fn adopting(world: &World, setup: &str) -> Vec<String> {
     let file = world.dir().join("setup-line");
     host::files::replace_trusted(&file, setup.as_bytes(), host::files::Access::PRIVATE).unwrap();
-    let file = file.to_str().unwrap();
-    let args = ["server", "adopt", "--setup-file", file, "--yes"];
+    let code = world.data().join("resume-code");
+    let (file, code) = (file.to_str().unwrap(), code.to_str().unwrap());
+    let args = ["server", "adopt", "--yes", "--setup-file", file, "--code-file", code];
+    args.map(str::to_owned).to_vec()
+}
+
+fn adopt(rtx: &Host, world: &World, setup: &str) {
+    let args = adopting(world, setup);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     // Without the code it stops where only that is missing.
-    let asked = rtx.vault(&args);
+    let asked = rtx.vault(&args[..args.len() - 2]);
     assert!(asked.code != 0 && asked.err.contains("one-time code"), "{}", asked.err);
-    let args = [&args[..], &["--code-file", code]].concat();
     for moment in moments(12) {
         let mut command = rtx.command(rtx.bins.vault);
         command.args(&args);
@@ -219,7 +225,7 @@ fn a_burnt_server(with_backup: bool) {
     let mut world = World::new(bins!());
     let (rtx, vps, mut thinkpad) = three(&world);
     let gone = world.machine(&rtx, "gone", &["secret/jjeco/"]);
-    holds(&gone, "secret/jjeco/a", "one");
+    holds(&gone, SECRET, "one");
     let backup = with_backup.then(|| {
         let file = world.dir().join("a.backup");
         let _ = world.server_command(&["backup", file.to_str().unwrap()]).ok();
@@ -236,9 +242,11 @@ fn a_burnt_server(with_backup: bool) {
     std::fs::remove_dir_all(world.data()).unwrap();
     let setup = new_server(&world, backup.as_deref());
     world.start();
+    // The one that was put out is the first to come.
+    assert_ne!(put(&gone, SECRET, "K=past"), 0);
     shows(&rtx, "E_SERVER_PIN");
     let code_file = world.data().join("resume-code");
-    adopt(&rtx, &world, &setup, code_file.to_str().unwrap());
+    adopt(&rtx, &world, &setup);
     assert!(!code_file.exists());
     arrives(&rtx, &[], "three");
     thinkpad.start();
@@ -249,16 +257,11 @@ fn a_burnt_server(with_backup: bool) {
         watch::until(&host.env_file(), |text| text.contains("three"));
     }
     arrives(&rtx, &[&vps, &thinkpad], "four");
-    assert_ne!(put(&gone, "secret/jjeco/a", "K=past"), 0);
-    let read = gone.vault(&["kv", "get", "-field=K", "secret/jjeco/a"]);
-    assert!(!["two", "three", "four"].iter().any(|value| read.out.contains(value)), "{}", read.out);
     // What no machine has is named, and given up.
     give_up_what_is_lost(&rtx);
-    for host in [&rtx, &vps, &thinkpad] {
-        all_is_right(host);
-    }
-    let checked = world.server_command(&["check"]);
-    assert_eq!(checked.code, 0, "{}", checked.err);
+    let hosts = &[&rtx, &vps, &thinkpad];
+    let gone = Some(&gone);
+    Aftermath { world: &world, hosts, value: "four", gone, resumed: true }.check();
 }
 
 #[test]

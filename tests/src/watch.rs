@@ -58,12 +58,20 @@ pub fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 #[must_use]
 pub fn watcher(mut handler: impl notify::EventHandler) -> notify::RecommendedWatcher {
     let opened = |kind| matches!(kind, EventKind::Access(AccessKind::Open(_)));
-    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+    watcher_of_all(move |event: notify::Result<notify::Event>| {
         if !event.as_ref().is_ok_and(|event| opened(event.kind)) {
             handler.handle_event(event);
         }
     })
-    .unwrap_or_else(|why| panic!("{}", no_inotify(&why)))
+}
+
+/// Makes a watcher that hears of reads, too.
+///
+/// # Panics
+/// As [`watcher`].
+#[must_use]
+pub fn watcher_of_all(handler: impl notify::EventHandler) -> notify::RecommendedWatcher {
+    notify::recommended_watcher(handler).unwrap_or_else(|why| panic!("{}", no_inotify(&why)))
 }
 
 /// Says what a machine lacks that gives a test no inotify instance.

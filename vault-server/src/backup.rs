@@ -2,6 +2,8 @@
 //! runs, and looked through before it counts. In a folder the newest few are kept. When backups are
 //! due is `serve`'s.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,21 +54,37 @@ pub fn backup(
     };
     let is_folder = to.is_dir();
     let file = if is_folder { to.join(name(genesis, now)) } else { to.to_owned() };
-    check_place(data, &file, genesis)?;
+    let access = check_place(data, &file, genesis)?;
     if is_folder {
         sweep(to, genesis)?;
     }
     let mut looked = None;
-    files::make(&file, Access::PRIVATE, |new| -> Result<()> {
+    files::make(&file, access, |new| -> Result<()> {
         copy::write(&source, new)?;
         // Read after the copy was made: it is not behind that.
         let head = HeadFile::newest(&data.join(headfile::FILE))?;
         looked = Some(complete(new, data, head, at)?);
         Ok(())
-    })?;
+    })
+    .map_err(|why| if is_full(&why) { no_room(&file) } else { why })?;
     let deleted = if is_folder { prune(to, genesis, &file, keep)? } else { 0 };
     let looked = looked.context("the backup was not looked through")?;
     Ok(Made { file, looked, deleted })
+}
+
+/// Tells whether a backup failed for want of room.
+fn is_full(why: &anyhow::Error) -> bool {
+    why.chain().any(|cause| {
+        let code =
+            cause.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        code == Some(rusqlite::ErrorCode::DiskFull) || kind == Some(ErrorKind::StorageFull)
+    })
+}
+
+fn no_room(file: &Path) -> anyhow::Error {
+    let why = format!("no backup `{}` is made: its disk is full", file.display());
+    hinted(why, "make room there, or keep fewer by --keep; those of before are as they were")
 }
 
 /// Puts into a new copy what belongs to it, and looks through all of it.
@@ -88,28 +106,51 @@ fn complete(
     look(&copied, &Sealed::Packed, at).context("the backup is not whole")
 }
 
-/// Refuses a place where a backup would do harm or no good.
-fn check_place(data: &Path, file: &Path, vault: VaultId) -> Result<()> {
+/// Refuses a place where a backup would do harm or no good; returns whose it is to be there.
+fn check_place(data: &Path, file: &Path, vault: VaultId) -> Result<Access> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let real = |path: &Path| {
         path.canonicalize().with_context(|| format!("cannot look at `{}`", path.display()))
     };
-    if real(folder)?.starts_with(real(data)?) {
+    let (folder, data) = (real(folder)?, real(data)?);
+    if folder.starts_with(&data) {
         let why = format!("`{}` is in the server's own data directory", file.display());
         return Err(hinted(why, "choose a folder on another disk, or of another host"));
     }
-    if file.symlink_metadata().is_err() {
-        return Ok(());
+    let access = access_in(&folder, &data)?;
+    let Ok(found) = file.symlink_metadata() else { return Ok(access) };
+    if found.is_symlink() {
+        let why =
+            format!("`{}` is a link, and only what it names could be a backup", file.display());
+        return Err(hinted(why, "name that file itself, or a folder"));
     }
     // An older backup of the same vault may go; nothing else.
     let found = schema::open_source(file)
         .and_then(|old| Ok(log::hash_at(&old, 0)? == Some(vault) && copy::is_packed(&old)?));
     if found.is_ok_and(|is_old| is_old) {
-        return Ok(());
+        return Ok(access);
     }
     let why = format!("`{}` is there, and is no backup of this vault", file.display());
     Err(hinted(why, "choose another name, or a folder"))
+}
+
+/// Returns whose a backup is in a folder: its user's. Root writes into none whose owner could have
+/// it write elsewhere.
+fn access_in(folder: &Path, data: &Path) -> Result<Access> {
+    let look = |path: &Path| {
+        path.metadata().with_context(|| format!("cannot look at `{}`", path.display()))
+    };
+    let (found, own) = (look(folder)?, look(data)?.uid());
+    if !rustix::process::geteuid().is_root() || found.uid() == 0 {
+        return Ok(Access::PRIVATE);
+    }
+    if found.uid() == own {
+        return Ok(Access { uid: Some(own), gid: Some(found.gid()), ..Access::PRIVATE });
+    }
+    let (shown, uid) = (folder.display(), found.uid());
+    let why = format!("folder `{shown}` is user {uid}'s, who could have root write elsewhere");
+    Err(hinted(why, "choose a folder of root's, or of the user who runs the server"))
 }
 
 fn start(vault: VaultId) -> String {

@@ -4,21 +4,22 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use host::hint::hinted;
+use host::hint::{Failure, hinted};
 use host::progress::Progress;
 use host::term::Term;
 use rusqlite::Connection;
 use shared::audit::{AuditHead, Record, leaf};
 use shared::hash::Hash;
-use shared::head::Head;
 use shared::keys::VerifyKey;
 use shared::log::State;
 use shared::path::SecretPath;
+use shared::report::Seen;
 
 use crate::datadir;
 use crate::store::headfile::{self, HeadFile};
+use crate::store::report::{self, Kept};
 use crate::store::segment::{self, Segment};
-use crate::store::{self, blob, copy, int, log, nat, restored, schema, snapshot};
+use crate::store::{self, audit, blob, claim, copy, int, nat, restored, schema, snapshot};
 
 /// Where the files of sealed audit records are.
 pub enum Sealed {
@@ -36,10 +37,8 @@ pub struct Looked {
     pub blobs: usize,
     /// Audit records, those in deleted files not among them.
     pub records: u64,
-    /// Where its log ends.
-    pub end: Head,
-    /// The keys by which its machines know a server.
-    pub listed: Vec<VerifyKey>,
+    /// What its log folds to.
+    pub state: State,
     /// The first thing that is not as it should be, and the way out.
     pub flaw: Option<(String, &'static str)>,
 }
@@ -61,6 +60,10 @@ const LACKS: &str = "`vault heal` on a machine that reads it gives it back; what
 const ORPHAN: &str = "it does no harm, but no program of this version leaves one behind";
 const BEHIND: &str =
     "start the server: it waits for `vault heal`, or for an owner's `vault resume`";
+const HEADLESS: &str = "start the server with the machines running: it writes the file again, and they \
+                        tell if it lacks something";
+const STRANGE: &str = "put back the one that belongs to this database, or move it away: the server \
+                       writes another";
 const DAMAGED: &str = "stop the server, put a backup back with `vault-server restore`, and have the \
                        machines give back what it lacks with `vault heal`";
 const DAMAGED_COPY: &str =
@@ -83,12 +86,11 @@ pub fn check(of: &Path, is_backup: bool, term: &Term) -> Result<()> {
     let mut progress = Progress::start(term, 0);
     let looked = look(&conn, &sealed, &mut |done, all, what| progress.at(done, all, what));
     progress.end();
-    let in_it = || format!("`{shown}` is damaged");
     let way = match sealed {
         Sealed::In(_) => DAMAGED,
         Sealed::Packed => DAMAGED_COPY,
     };
-    let mut looked = looked.map_err(|why| hinted(format!("{}: {why:#}", in_it()), way))?;
+    let mut looked = looked.map_err(|why| damaged(&format!("`{shown}`"), &why, way))?;
     if !is_backup {
         look_beside(&conn, of, &mut looked)?;
     }
@@ -96,6 +98,14 @@ pub fn check(of: &Path, is_backup: bool, term: &Term) -> Result<()> {
         return Err(hinted(format!("`{shown}`: {flaw}"), way));
     }
     Ok(term.line(format!("`{shown}` is whole: {}", looked.amount()))?)
+}
+
+/// Says that something is damaged, and the way out; a fault that knows another way is none.
+pub fn damaged(what: &str, why: &anyhow::Error, way: &str) -> anyhow::Error {
+    match why.downcast_ref::<Failure>() {
+        Some(Failure { text, hint: Some(hint), .. }) => hinted(format!("{what}: {text}"), hint),
+        Some(_) | None => hinted(format!("{what} is damaged: {why:#}"), way),
+    }
 }
 
 /// Looks through a database and the sealed files that belong to it; `at` is told how far it is.
@@ -117,18 +127,19 @@ pub fn look(
     let all = count(&view, "SELECT count(*) FROM log")?;
     let told = |seq| at(usize::try_from(seq).unwrap_or(all), all, "entries");
     let (state, entries) = snapshot::replay(&view, None, told)?;
-    let Some(state) = state else { bail!("it holds no vault yet") };
-    let mut looked = Looked {
-        entries: entries.saturating_sub(1),
-        blobs: 0,
-        records: 0,
-        end: state.place(),
-        listed: state.server().to_vec(),
-        flaw: None,
+    let Some(state) = state else {
+        if claim::is_open(&view)? {
+            let way = "`vault init` with the setup line makes the vault";
+            return Err(hinted("it holds no vault yet", way));
+        }
+        bail!("its log is empty");
     };
-    look_at_blobs(&view, &state, at, &mut looked)?;
-    look_for_blobs(&view, &state, &mut looked)?;
-    look_at_records(&view, sealed, at, &mut looked)?;
+    let mut looked =
+        Looked { entries: entries.saturating_sub(1), blobs: 0, records: 0, state, flaw: None };
+    look_at_blobs(&view, at, &mut looked)?;
+    look_for_blobs(&view, &mut looked)?;
+    let end = look_at_records(&view, sealed, at, &mut looked)?;
+    look_at_reports(&view, end)?;
     Ok(looked)
 }
 
@@ -139,7 +150,6 @@ fn count(conn: &Connection, sql: &str) -> rusqlite::Result<usize> {
 /// Compares every blob with its hash, and with the version that it is of.
 fn look_at_blobs(
     conn: &Connection,
-    state: &State,
     at: &mut dyn FnMut(usize, usize, &str),
     looked: &mut Looked,
 ) -> Result<()> {
@@ -162,7 +172,7 @@ fn look_at_blobs(
         }
         let (Some(path), Some(ver), false) = (path, ver, is_replaced) else { continue };
         let path: SecretPath = path.parse().map_err(|why| anyhow!("blob {}: {why}", id.short()))?;
-        let version = state.secret(&path).and_then(|secret| secret.version(ver));
+        let version = looked.state.secret(&path).and_then(|secret| secret.version(ver));
         if version.is_none_or(|version| version.blob != id) {
             looked.note(format!("blob {}{of} is an orphan: no version has it", id.short()), ORPHAN);
         }
@@ -171,33 +181,36 @@ fn look_at_blobs(
 }
 
 /// Looks for the blob of every kept version.
-fn look_for_blobs(conn: &Connection, state: &State, looked: &mut Looked) -> Result<()> {
-    for (path, secret) in state.secrets() {
+fn look_for_blobs(conn: &Connection, looked: &mut Looked) -> Result<()> {
+    let mut lacking = None;
+    for (path, secret) in looked.state.secrets() {
         for (ver, version) in secret.versions().filter(|(_, version)| !version.destroyed) {
-            let id = version.blob.short();
+            let of = format!("blob {} of `{path}` version {ver}", version.blob.short());
             match blob::look(conn, &version.blob)? {
                 None => {
-                    looked.note(format!("blob {id} of `{path}` version {ver} is missing"), LACKS);
+                    lacking.get_or_insert(of);
                 }
                 Some(known) if known.size != version.size => {
-                    bail!(
-                        "blob {id} of `{path}` version {ver} has another size than its entry says"
-                    );
+                    bail!("{of} has another size than its entry says");
                 }
                 Some(_) => {}
             }
         }
     }
+    if let Some(of) = lacking {
+        looked.note(format!("{of} is missing"), LACKS);
+    }
     Ok(())
 }
 
-/// Folds the audit chain, through the sealed files and the records in the database.
+/// Folds the audit chain, through the sealed files and the records in the database; returns where
+/// it ends.
 fn look_at_records(
     conn: &Connection,
     sealed: &Sealed,
     at: &mut dyn FnMut(usize, usize, &str),
     looked: &mut Looked,
-) -> Result<()> {
+) -> Result<AuditHead> {
     let mut head = AuditHead::EMPTY;
     let segments = segment::all(conn)?;
     for (n, segment) in segments.iter().enumerate() {
@@ -224,12 +237,32 @@ fn look_at_records(
         at(done, all, "audit records");
         done += 1;
         let (n, record) = (nat(row.get(0)?), row.get_ref(2)?.as_blob()?);
+        if n > head.n + 1 {
+            bail!("audit record {} is missing", head.n + 1);
+        }
         head = head.then(leaf(record));
         let says = Record::parse(record).with_context(|| format!("audit record {n}"))?;
         if (head.n, says.n) != (n, n) || head.hash != store::hash(row, 1)? {
             bail!("audit record {n} does not follow the one before it");
         }
         looked.records += 1;
+    }
+    Ok(head)
+}
+
+/// Compares the audit chain, which ends at `end`, with what machines have confirmed of it: only
+/// they know of records that its end lacks.
+fn look_at_reports(conn: &Connection, end: AuditHead) -> Result<()> {
+    for Kept { seen: signed, .. } in report::all(conn)? {
+        let seen: Seen =
+            signed.parse().with_context(|| format!("the report of `{}`", signed.by))?;
+        let (by, AuditHead { n, .. }) = (&signed.by, seen.audit());
+        if n > end.n {
+            bail!("audit record {} is missing: `{by}` has seen record {n}", end.n + 1);
+        }
+        if audit::head_at(conn, n)?.is_some_and(|known| known != seen.audit()) {
+            bail!("audit record {n} is another than the one that `{by}` has seen");
+        }
     }
     Ok(())
 }
@@ -250,18 +283,40 @@ fn content(conn: &Connection, sealed: &Sealed, segment: &Segment) -> Result<Vec<
 
 /// Compares the database with the head and the key that lie beside it.
 fn look_beside(conn: &Connection, data: &Path, looked: &mut Looked) -> Result<()> {
-    if let Some(head) = HeadFile::newest(&data.join(headfile::FILE))?
-        && restored::load(conn)?.is_none()
-        && log::hash_at(conn, head.seq)? != Some(head.head)
-    {
-        let flaw = format!("it lacks entry {}, which this server has given out", head.seq);
-        looked.note(flaw, BEHIND);
+    let (own, is_restored) = (datadir::public_key(data)?, restored::load(conn)?.is_some());
+    let file = data.join(headfile::FILE);
+    let flaw = flaw_of_head(conn, &file, own.as_ref(), &looked.state)?;
+    if let Some((flaw, way)) = flaw.filter(|_| !is_restored) {
+        // What the database lacks explains what else there is.
+        let other = looked.flaw.take().filter(|_| way != BEHIND);
+        looked.flaw = other.or(Some((flaw, way)));
     }
-    if let Some(key) = datadir::public_key(data)?
-        && !looked.listed.contains(&key)
-    {
+    let listed = looked.state.server();
+    if let Some(key) = own.filter(|key| !listed.contains(key)) {
         let flaw = format!("no machine accepts the key {key} beside it: the vault lists another");
         looked.note(flaw, "put the key back, or sign this one with `vault server adopt`");
     }
     Ok(())
+}
+
+/// Returns what is wrong with the file of the newest signed head, and the way out.
+fn flaw_of_head(
+    conn: &Connection,
+    file: &Path,
+    own: Option<&VerifyKey>,
+    state: &State,
+) -> Result<Option<(String, &'static str)>> {
+    let shown = file.display();
+    let Some(head) = HeadFile::newest(file)? else {
+        let what = if file.exists() { "holds no whole head" } else { "is missing" };
+        return Ok(Some((format!("the file `{shown}` {what}"), HEADLESS)));
+    };
+    let keys: Vec<VerifyKey> = state.server().iter().chain(own).cloned().collect();
+    if head.verify(&keys, state.vault()).is_err() {
+        let flaw = format!("the head in the file `{shown}` is of another vault, or another server");
+        return Ok(Some((flaw, STRANGE)));
+    }
+    let is_behind = restored::lacks(conn, state, &head)?;
+    let lacks = format!("it lacks entry {}, which this server has given out", head.seq);
+    Ok(is_behind.then_some((lacks, BEHIND)))
 }

@@ -19,7 +19,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::config::{self, Config, EXAMPLE, Places};
 use crate::health;
-use crate::init::{Wanted, init};
+use crate::init::{Made, Wanted, init};
 use crate::install::{Options, install};
 use crate::serve::{bind, run};
 use crate::{backup, check, datadir, restore};
@@ -236,8 +236,11 @@ const ADOPTED: &str = "start it with `vault-server run`; `vault server adopt` on
                        admin key then asks for this line, once:\n";
 
 fn run_init(places: &Places, wanted: &Wanted, next: &'static str, term: &Term) -> Result<()> {
-    let (config, line) = init(places, wanted)?;
+    let Made { config, line, again } = init(places, wanted)?;
     term.say(format!("made a server in `{}`", config.data.display()));
+    if again {
+        term.say("it was begun before, and keeps its key; a line of before is void");
+    }
     term.say(format!("configuration: `{}`", places.config.display()));
     term.say(Shown::own(next));
     Ok(term.line(line)?)

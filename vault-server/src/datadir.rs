@@ -12,7 +12,8 @@ use host::systemd::Credential;
 use shared::keys::{SignKey, VerifyKey};
 use zeroize::Zeroizing;
 
-use crate::store::{headfile, schema, segment};
+use crate::store::headfile::{self, HeadFile};
+use crate::store::{schema, segment};
 
 const KEY: &str = "server.key";
 /// The key that takes the other's place once the vault lists it.
@@ -58,23 +59,37 @@ impl DataDir {
         Self::lock(path)
     }
 
-    /// Makes the directory if need be, and refuses one that holds a server already.
+    /// Makes the directory if need be, for a new server: some of it may be there, as one leaves it
+    /// that was stopped while it made it, or that no vault has been given to.
     ///
     /// # Errors
-    /// As [`DataDir::open`], and if there is a key or a database in it.
+    /// If others can read it, another server uses it, or there is a server in it that has a vault,
+    /// or had one.
     pub fn create(path: &Path) -> Result<Self> {
-        let shown = path.display();
         files::create_dir_private(path)?;
         // Locked before the look: nobody makes a server in between.
-        let locked = Self::lock(path);
-        for file in [KEY, SEALED, schema::FILE, headfile::FILE] {
-            if path.join(file).symlink_metadata().is_ok() {
-                let why = format!("`{shown}` already holds a server (`{file}`)");
-                let hint = "start it with `vault-server run`, or choose another --data directory";
-                return Err(hinted(why, hint));
-            }
+        let dir = Self::lock(path)?;
+        if let Some(file) = dir.traces()? {
+            let why = format!("`{}` already holds a server (`{file}`)", path.display());
+            let hint = "start it with `vault-server run`, or choose another --data directory";
+            return Err(hinted(why, hint));
         }
-        locked
+        Ok(dir)
+    }
+
+    /// Returns a file that only a server has which somebody uses.
+    fn traces(&self) -> Result<Option<&'static str>> {
+        if self.path.join(SEALED).symlink_metadata().is_ok() {
+            return Ok(Some(SEALED));
+        }
+        if HeadFile::newest(&self.head())?.is_some() {
+            return Ok(Some(headfile::FILE));
+        }
+        let is_new = match self.database().symlink_metadata() {
+            Ok(_) => schema::is_new(&self.database())?,
+            Err(_) => true,
+        };
+        Ok((!is_new).then_some(schema::FILE))
     }
 
     /// Makes the directory if need be, for a server that is brought back: some of it may be there.
@@ -138,11 +153,14 @@ impl DataDir {
         self.path.join(segment::FOLDER)
     }
 
-    /// Makes an empty database file that only its owner can read.
+    /// Makes an empty database file that only its owner can read, unless there is one.
     ///
     /// # Errors
-    /// If it exists or cannot be made.
-    pub fn create_database(&self) -> Result<()> {
+    /// If it cannot be made, or others can read the one that is there.
+    pub fn database_or_new(&self) -> Result<()> {
+        if self.database().symlink_metadata().is_ok() {
+            return check_private(&self.database());
+        }
         Ok(files::write_private(&self.database(), b"")?)
     }
 
@@ -240,13 +258,6 @@ impl DataDir {
         let bytes = files::read_private(&file)?.with_context(|| format!("no {}", reading()))?;
         let text = std::str::from_utf8(&bytes).with_context(reading)?;
         SignKey::from_text(text).with_context(reading)
-    }
-
-    /// Removes a server that was only half made.
-    pub fn discard(&self) {
-        for file in [KEY, schema::FILE, "vault.db-wal", "vault.db-shm"] {
-            let _ = std::fs::remove_file(self.path.join(file));
-        }
     }
 }
 
@@ -358,6 +369,9 @@ fn check_private(path: &Path) -> Result<()> {
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
+    use shared::hash::Hash;
+    use shared::head::Head;
+
     use super::*;
 
     fn fresh() -> (tempfile::TempDir, PathBuf) {
@@ -365,7 +379,7 @@ mod tests {
         let path = root.path().join("data");
         let dir = DataDir::create(&path).unwrap();
         dir.create_key().unwrap();
-        dir.create_database().unwrap();
+        dir.database_or_new().unwrap();
         (root, path)
     }
 
@@ -446,10 +460,29 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_not_overwritten() {
+    fn a_server_that_has_or_had_a_vault_is_not_made_anew() {
         let (_root, path) = fresh();
-        let fault = DataDir::create(&path).err().unwrap();
-        assert!(fault.to_string().contains("already holds a server"));
-        DataDir::open(&path).unwrap().read_key(None).unwrap();
+        let key = DataDir::create(&path).unwrap().read_key(None).unwrap().verify_key();
+        let database = schema::open(&path.join(schema::FILE)).unwrap();
+        let made_anew = || {
+            let fault = DataDir::create(&path).err()?.to_string();
+            assert!(fault.contains("already holds a server"), "{fault}");
+            Some(fault)
+        };
+        assert_eq!(made_anew(), None, "a database without a vault");
+        let record = "INSERT INTO log VALUES (0, x'00', 'root', x'00', x'00')";
+        database.execute(record, []).unwrap();
+        assert!(made_anew().unwrap().ends_with("(`vault.db`)"));
+        drop(database);
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(path.join(format!("{}{end}", schema::FILE)));
+        }
+        assert_eq!(made_anew(), None, "a key alone");
+        let mut heads = HeadFile::open(&path.join(headfile::FILE)).unwrap();
+        assert_eq!(made_anew(), None, "a file without a head");
+        let head = Head { epoch: Hash::ZERO, seq: 1, head: Hash::ZERO };
+        heads.write(head.sign(&SignKey::generate(), Hash::ZERO).unwrap()).unwrap();
+        assert!(made_anew().unwrap().ends_with("(`head`)"), "its database is lost");
+        assert_eq!(public_key(&path).unwrap(), Some(key));
     }
 }

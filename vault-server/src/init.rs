@@ -9,7 +9,7 @@ use shared::keys::{VerifyKey, random};
 use shared::token::{Line as _, SetupLine};
 
 use crate::config::{Config, EXAMPLE, Places, is_host_port};
-use crate::datadir::DataDir;
+use crate::datadir::{DataDir, public_key};
 use crate::store::{claim, schema};
 use host::files;
 use host::hint::hinted;
@@ -25,26 +25,35 @@ pub struct Wanted {
     pub addresses: Vec<String>,
 }
 
-/// Makes a server and returns its configuration and setup line.
+/// A server that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// What it is started with.
+    pub config: Config,
+    /// Its setup line.
+    pub line: String,
+    /// Whether some of it was there, and a line of before is void.
+    pub again: bool,
+}
+
+/// Makes a server and its setup line. One that has no vault yet, or was only half made, keeps its
+/// key and gets another line.
 ///
 /// # Errors
-/// If there is one in the data directory, or something cannot be written.
-pub fn init(places: &Places, wanted: &Wanted) -> Result<(Config, String)> {
+/// If there is one in the data directory that has a vault, or something cannot be written.
+pub fn init(places: &Places, wanted: &Wanted) -> Result<Made> {
     if let Some(bad) = wanted.addresses.iter().find(|address| !is_host_port(address)) {
         let hint = "write it as host:port, e.g. 10.8.0.3:8443";
         return Err(hinted(format!("address `{bad}` is not host:port"), hint));
     }
     let config = configuration(places, wanted)?;
     let dir = DataDir::create(&config.data)?;
-    let made = fill(&dir).and_then(|made| {
-        write_configuration(&places.config, &config)?;
-        Ok(made)
-    });
-    // What is half made would stand in the way of the next attempt.
-    let (key, claim) = made.inspect_err(|_| dir.discard())?;
+    let again = public_key(&config.data)?.is_some();
+    let (key, claim) = fill(&dir)?;
+    write_configuration(&places.config, &config)?;
     let setup = SetupLine { addresses: addresses(&config), server: key, claim };
     let line = setup.to_line().context("cannot write the setup line")?;
-    Ok((config, line))
+    Ok(Made { config, line, again })
 }
 
 /// Returns where agents are told to look for a server.
@@ -57,13 +66,13 @@ pub fn addresses(config: &Config) -> Vec<String> {
 
 /// Makes the key and a database that waits for its claim code.
 fn fill(dir: &DataDir) -> Result<(VerifyKey, Hash)> {
-    let key = dir.create_key()?;
-    dir.create_database()?;
+    let key = dir.key_or_new()?.context("the server key is sealed")?;
+    dir.database_or_new()?;
     let code = Hash::from_bytes(*random::<32>());
     let conn = schema::open(&dir.database())?;
     claim::set(&conn, &code).context("cannot store the claim code")?;
     conn.close().map_err(|(_, why)| why).context("cannot close the database")?;
-    Ok((key.verify_key(), code))
+    Ok((key, code))
 }
 
 /// Takes an existing configuration, if there is one; what was asked for goes before it.
@@ -136,7 +145,8 @@ mod tests {
     fn the_written_configuration_reads_back() {
         let root = tempfile::tempdir().unwrap();
         let (places, wanted) = wanted(root.path());
-        let (config, line) = init(&places, &wanted).unwrap();
+        let Made { config, line, again } = init(&places, &wanted).unwrap();
+        assert!(!again);
         assert_eq!(places.read().unwrap(), config);
         let setup = SetupLine::from_line(&line).unwrap();
         assert_eq!(setup.addresses, wanted.addresses);
@@ -145,14 +155,23 @@ mod tests {
     }
 
     #[test]
-    fn a_second_init_changes_nothing() {
+    fn a_second_init_makes_the_line_anew_until_there_is_a_vault() {
         let root = tempfile::tempdir().unwrap();
         let (places, wanted) = wanted(root.path());
-        init(&places, &wanted).unwrap();
-        let key = || std::fs::read(places.data.join("server.key")).unwrap();
-        let before = key();
+        let made = [false, true].map(|again| {
+            let made = init(&places, &wanted).unwrap();
+            assert_eq!(made.again, again);
+            SetupLine::from_line(&made.line).unwrap()
+        });
+        let [first, second] = made;
+        assert_eq!(first.server, second.server);
+        let database = schema::open(&places.data.join(schema::FILE)).unwrap();
+        let holds = |claim| claim::matches(&database, claim).unwrap();
+        assert!(!holds(&first.claim) && holds(&second.claim));
+        let record = "INSERT INTO log VALUES (0, x'00', 'root', x'00', x'00')";
+        database.execute(record, []).unwrap();
         assert!(init(&places, &wanted).unwrap_err().to_string().contains("already holds a server"));
-        assert_eq!(key(), before);
+        assert!(holds(&second.claim));
     }
 
     #[test]
@@ -166,7 +185,7 @@ mod tests {
         let text = format!("listen = \"127.0.0.1:7\"\ndata = {data:?}\n");
         files::write_private(&places.config, text.as_bytes()).unwrap();
         let wanted = Wanted { listen: None, addresses: vec![] };
-        let (config, _) = init(&places, &wanted).unwrap();
+        let config = init(&places, &wanted).unwrap().config;
         assert_eq!(config.listen.port(), 7);
         assert_eq!(std::fs::read_to_string(&places.config).unwrap(), text);
     }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use shared::keys::VerifyKey;
 use shared::token::{Line as _, SetupLine};
 
-use crate::check::{Looked, Sealed, look};
+use crate::check::{Looked, Sealed, damaged, look};
 use crate::config::Places;
 use crate::datadir::{DataDir, Owner};
 use crate::init::{self, Wanted};
@@ -66,7 +66,7 @@ pub fn restore(places: &Places, options: &Options, term: &Term) -> Result<()> {
     owner.give_all(&config.data)?;
     let looked = if done { look_again(&dir, term)? } else { put(&source, &dir, &owner, term)? };
     say(places, &config.data, &looked, server.as_ref(), term);
-    if let Some(server) = server.filter(|server| !looked.listed.contains(server)) {
+    if let Some(server) = server.filter(|server| !looked.state.server().contains(server)) {
         let addresses = init::addresses(&config);
         let claim = shared::hash::Hash::from_bytes(*shared::keys::random::<32>());
         let line = SetupLine { addresses, server, claim }.to_line();
@@ -108,9 +108,8 @@ fn looked(conn: &Connection, dir: &DataDir, term: &Term) -> Result<Looked> {
     let sealed = Sealed::In(dir.archive());
     let looked = look(conn, &sealed, &mut |done, all, what| progress.at(done, all, what));
     progress.end();
-    looked.map_err(|why| {
-        hinted(format!("the backup is damaged: {why:#}"), "take another one, an older if need be")
-    })
+    let way = "take another one, an older if need be";
+    looked.map_err(|why| damaged("the backup", &why, way))
 }
 
 /// Puts the backup into its place, the database last.
@@ -133,9 +132,9 @@ fn say(places: &Places, data: &Path, looked: &Looked, server: Option<&VerifyKey>
     if let Some((flaw, _)) = &looked.flaw {
         term.say(format!("it is as it was: {flaw}"));
     }
-    let end = looked.end.seq;
+    let end = looked.state.seq();
     match server {
-        Some(key) if !looked.listed.contains(key) => {
+        Some(key) if !looked.state.server().contains(key) => {
             term.say(format!(
                 "its log ends at entry {end}. Its key is new: no machine accepts it yet. Start it, \
                  then run `vault server adopt` on the machine with the admin key, which asks for \

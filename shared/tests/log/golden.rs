@@ -229,7 +229,7 @@ fn wire_bodies() {
     let head = head.sign(&key(4), vault).unwrap();
     check_json(
         "wire-heal.json",
-        &v1::log::HealRequest { entries: vec![envelope.clone()], head: Some(head) },
+        &v1::log::HealRequest { entries: vec![envelope.clone()], head: Some(head), code: None },
     );
     check_json(
         "wire-healed.json",

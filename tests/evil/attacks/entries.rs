@@ -230,7 +230,7 @@ pub const ATTACKS: &[Attack] = &[
             let raw = member.connect().await;
             let view = member.view(&raw).await;
             let forged = member.entry(&view, &member.actor(), Vec::new());
-            let request = HealRequest { entries: vec![forged], head: Some(view.head) };
+            let request = HealRequest { entries: vec![forged], head: Some(view.head), code: None };
             for _ in 0..MANY {
                 member.post(&raw, HEAL, &request).await;
             }

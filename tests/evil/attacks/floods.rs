@@ -8,13 +8,14 @@ use shared::audit::{Fact, Op};
 use shared::hash::Hash;
 use shared::wire::v1::audit::AccessRequest;
 use shared::wire::v1::join::JoinRequest;
-use shared::wire::v1::{ACCESS, AUDIT, JOIN, LOG, TARGETS};
+use shared::wire::v1::log::AdoptRequest;
+use shared::wire::v1::{ACCESS, ADOPT, AUDIT, JOIN, LOG, TARGETS};
 use shared::words::VaultWords;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::attack::{Attack, check};
-use super::member::Member;
+use super::member::{Member, View};
 use super::stalled;
 
 /// How long an answer is waited for that may never come.
@@ -135,6 +136,16 @@ pub const ATTACKS: &[Attack] = &[
     }),
     Attack::new("the whole log again and again", "429", |member| {
         Box::pin(again(member, Method::GET, "/v1/log?after=0", Bytes::new()))
+    }),
+    Attack::new("the vault is given to its server again and again", "429", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let View { log, .. } = member.view(&raw).await;
+            let (genesis, entries) = (log[0].clone(), vec![log[1].clone()]);
+            let request = AdoptRequest { claim: Hash::ZERO, genesis, entries };
+            let body = serde_json::to_vec(&request).unwrap();
+            again(member, Method::POST, ADOPT, body.into()).await;
+        })
     }),
     Attack::new("requests to join without end", "429", |member| {
         Box::pin(async {

@@ -86,6 +86,10 @@ pub struct HealRequest {
     /// The alarm to end instead: `E_AUDIT_REWRITTEN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clear: Option<String>,
+    /// The one-time code that the server's host shows, for one that was made anew: it vouches for
+    /// heads by keys that such a server does not know yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Hash>,
 }
 
 /// What was given back.

@@ -155,20 +155,20 @@ pub(super) async fn hook(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
 
 /// Gives the server back what it has lost, or ends an alarm that a person has looked into.
 pub(super) async fn heal(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    let HealRequest { clear } = call.typed().await?;
-    if let Some(code) = clear {
-        if code == Code::Fork.as_str() {
+    let HealRequest { clear, code } = call.typed().await?;
+    if let Some(alarm) = clear {
+        if alarm == Code::Fork.as_str() {
             let way = "hint: run on its host the `vault-agent accept` line that the alarm shows";
-            return Err(ApiFault::Refused(format!("`{code}` is not cleared by hand\n{way}")));
+            return Err(ApiFault::Refused(format!("`{alarm}` is not cleared by hand\n{way}")));
         }
-        if code != Code::AuditRewritten.as_str() {
-            return Err(ApiFault::Refused(format!("the alarm `{code}` ends by itself")));
+        if alarm != Code::AuditRewritten.as_str() {
+            return Err(ApiFault::Refused(format!("the alarm `{alarm}` ends by itself")));
         }
-        call.api.engine.clear_alarm(&code);
-        tracing::warn!(code, who = %call.caller.who, "alarm cleared by hand");
+        call.api.engine.clear_alarm(&alarm);
+        tracing::warn!(alarm, who = %call.caller.who, "alarm cleared by hand");
         return Ok(envelope::plain(&Healed::default()));
     }
-    Ok(envelope::plain(&call.api.engine.heal().await.map_err(remote)?))
+    Ok(envelope::plain(&call.api.engine.heal(code).await.map_err(remote)?))
 }
 
 /// Answers what the log says of the server, or takes one that somebody here vouches for.

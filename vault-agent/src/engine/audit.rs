@@ -111,7 +111,9 @@ pub(super) async fn verify(parts: &Parts) -> Result<VerifyResult> {
     let (claims, restored) = {
         let folded = parts.ledger.read();
         let state = &folded.state;
-        let owners = state.resumed().iter().map(owner_claim);
+        // A later resumption may have gone on with less of the chain, or with none of it.
+        let owners = state.resumed().iter();
+        let owners = owners.filter(|it| stands(state, it.epoch, it.from.audit_n)).map(owner_claim);
         let own = own_claims(state, known);
         let claims: Vec<_> = claims(state, anchored).into_iter().chain(owners).chain(own).collect();
         (claims, state.resumed().iter().map(resumed_at).collect())

@@ -28,11 +28,12 @@ use machine::remote::Client;
 /// Bytes of entries in one request, before base64; one entry may go over it.
 const BATCH: usize = 1 << 20;
 
-/// Gives the server back what it lacks and this machine has.
-pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
+/// Gives the server back what it lacks and this machine has; with `code` its owner vouches for
+/// heads by keys that it has lost.
+pub(super) async fn heal(parts: &Parts, code: Option<Hash>) -> Result<Healed> {
     // The stream has ended where the server was found behind: a connection of its own.
     let client = beside(parts).await?;
-    let entries = push_entries(parts, &client).await?;
+    let entries = push_entries(parts, &client, code).await?;
     let (mut blobs, mut tried) = (0, HashSet::new());
     let (absent, restored) = loop {
         let HealReply { head, restored, wanted } = client.heal(&HealRequest::default()).await?;
@@ -75,7 +76,7 @@ async fn look_at_audit(parts: &Parts, client: &Client) -> Result<()> {
 
 /// Sends the entries after the server's head; returns how many. It takes runs up to a head that it
 /// has signed, each as a whole.
-async fn push_entries(parts: &Parts, client: &Client) -> Result<u64> {
+async fn push_entries(parts: &Parts, client: &Client, code: Option<Hash>) -> Result<u64> {
     let (own, last) = {
         let folded = parts.ledger.read();
         (folded.state.seq(), folded.signed)
@@ -107,7 +108,7 @@ async fn push_entries(parts: &Parts, client: &Client) -> Result<u64> {
             let (seq, head, sig) = head;
             SignedHead { epoch: folded.state.epoch_at(seq), seq, head, sig }
         };
-        let request = HealRequest { entries, head: Some(head) };
+        let request = HealRequest { entries, head: Some(head), code };
         client.heal(&request).await.context("giving entries back")?;
     }
     Ok(last - head.seq)

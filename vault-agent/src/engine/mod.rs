@@ -85,6 +85,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use shared::audit::{Fact, Who};
 use shared::error::Code;
+use shared::hash::Hash;
 use shared::log::{Entry, Machine, Number, State};
 use shared::name::Name;
 use shared::path::SecretPath;
@@ -472,12 +473,13 @@ impl Engine {
         }
     }
 
-    /// Gives the server back the entries that it has lost, and the blobs that this machine keeps.
+    /// Gives the server back the entries that it has lost, and the blobs that this machine keeps;
+    /// the one-time code of its host vouches for heads by keys that it does not know.
     ///
     /// # Errors
     /// If there is no connection, or the server's history is another (`E_FORK`).
-    pub async fn heal(&self) -> Result<Healed> {
-        heal::heal(&self.parts).await
+    pub async fn heal(&self, code: Option<Hash>) -> Result<Healed> {
+        heal::heal(&self.parts, code).await
     }
 
     /// Asks the server for audit records.

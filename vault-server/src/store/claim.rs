@@ -4,10 +4,10 @@ use rusqlite::{Connection, OptionalExtension as _};
 use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
 
-/// Stores the claim code of a new server.
+/// Stores the claim code of a new server, in place of one that nobody has used.
 pub fn set(conn: &Connection, claim: &Hash) -> rusqlite::Result<()> {
     let kept = Hash::of(&[claim.as_bytes()]);
-    conn.execute("INSERT INTO claim (id, hash) VALUES (1, ?1)", [kept.as_bytes()])?;
+    conn.execute("INSERT OR REPLACE INTO claim (id, hash) VALUES (1, ?1)", [kept.as_bytes()])?;
     Ok(())
 }
 

@@ -5,9 +5,10 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
 use shared::head::SignedHead;
+use shared::log::State;
 use subtle::ConstantTimeEq as _;
 
-use super::{damaged, hash, unwritable};
+use super::{damaged, hash, log, unwritable};
 
 /// How it was found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,20 @@ pub fn save(conn: &Connection, restored: Option<&Restored>) -> rusqlite::Result<
         params![*cause == Cause::Caller, lacks, code.as_bytes()],
     )?;
     Ok(())
+}
+
+/// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch.
+/// Heads of past epochs were given up with a `resume`, and so were epochs that were lost then.
+pub fn lacks(conn: &Connection, state: &State, head: &SignedHead) -> rusqlite::Result<bool> {
+    if head.epoch == state.epoch() {
+        return Ok(log::hash_at(conn, head.seq)? != Some(head.head));
+    }
+    Ok(!knows(state, &head.epoch) && !given_up(conn)?.contains(&head.epoch))
+}
+
+/// Tells whether an epoch of the log has this name.
+pub fn knows(state: &State, epoch: &Hash) -> bool {
+    *epoch == state.vault() || state.resumed().iter().any(|resumed| resumed.epoch == *epoch)
 }
 
 /// Epochs that are remembered; the oldest of more go.

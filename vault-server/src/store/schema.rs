@@ -48,12 +48,7 @@ fn unusable(file: &Path, why: &rusqlite::Error) -> anyhow::Error {
 /// # Errors
 /// If it cannot be opened, is no database, or was written by a newer program.
 pub fn open_source(file: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(file, flags)
-        .with_context(|| format!("cannot open database `{}`", file.display()))?;
-    let wait = conn.busy_timeout(std::time::Duration::from_secs(5));
-    let read = wait.and_then(|()| conn.execute_batch("SELECT count(*) FROM sqlite_schema"));
-    read.map_err(|why| unusable(file, &why))?;
+    let mut conn = open_to_read(file)?;
     let known = conn.table_exists(None, "log").map_err(|why| unusable(file, &why))?;
     if !known {
         let why =
@@ -61,6 +56,45 @@ pub fn open_source(file: &Path) -> Result<Connection> {
         return Err(hinted(why, "name a file that `vault-server backup` has made"));
     }
     migrate(&mut conn, file, MIGRATIONS, "vault-server")?;
+    Ok(conn)
+}
+
+/// Tells whether a database holds no vault: it is new, or was still being made when its maker was
+/// stopped.
+///
+/// # Errors
+/// If it cannot be opened, or is no database.
+pub fn is_new(file: &Path) -> Result<bool> {
+    let conn = open_to_read(file)?;
+    let empty = || -> rusqlite::Result<bool> {
+        if conn.table_exists(None, "log")? {
+            return conn.query_row("SELECT NOT EXISTS (SELECT 1 FROM log)", [], |row| row.get(0));
+        }
+        conn.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+    };
+    empty().map_err(|why| unusable(file, &why))
+}
+
+/// Opens what may be no database at all, only to read it. A pipe would keep the caller waiting.
+fn open_to_read(file: &Path) -> Result<Connection> {
+    let shown = file.display();
+    let found = match file.metadata() {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+            let way = "name another file, or another directory with --data";
+            return Err(hinted(format!("`{shown}` does not exist"), way));
+        }
+        found => found.with_context(|| format!("cannot look at `{shown}`"))?,
+    };
+    if !found.is_file() {
+        let way = "name the file of a database, or of a backup";
+        return Err(hinted(format!("`{shown}` is no regular file"), way));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags)
+        .with_context(|| format!("cannot open database `{shown}`"))?;
+    let wait = conn.busy_timeout(std::time::Duration::from_secs(5));
+    let read = wait.and_then(|()| conn.execute_batch("SELECT count(*) FROM sqlite_schema"));
+    read.map_err(|why| unusable(file, &why))?;
     Ok(conn)
 }
 

@@ -2,7 +2,9 @@
 //! program's own and never sent; one that does not match the log is passed over.
 
 use anyhow::{Context as _, Result, anyhow};
+use host::hint::hinted;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::log::{State, apply, start};
 
@@ -131,6 +133,15 @@ pub fn fold(conn: &Connection) -> Result<(Option<State>, usize)> {
     replay(conn, state, |_| ())
 }
 
+/// Says why an entry does not follow: it is damaged, unless a newer program wrote it.
+fn refused(seq: u64, why: Error) -> anyhow::Error {
+    if why.code == Code::Upgrade {
+        let text = format!("entry {seq} of the log was written by a newer program: {why}");
+        return hinted(text, "install the vault-server that wrote it");
+    }
+    anyhow::Error::from(why).context(format!("entry {seq} of the log is damaged"))
+}
+
 /// Folds the log from `state` on, or from its start; `each` is told of every entry. Returns what
 /// [`fold`] does.
 ///
@@ -146,9 +157,13 @@ pub fn replay(
     for stored in log::range(conn)?.query_map([int(from), i64::MAX], log::read)? {
         let Stored { seq, hash, envelope } = stored?;
         let broken = || format!("entry {seq} of the log is damaged");
+        let due = state.as_ref().map_or(0, |state| state.seq() + 1);
+        if seq != due {
+            return Err(anyhow!("entry {due} of the log is missing"));
+        }
         match &mut state {
             None => state = Some(start(&envelope).with_context(broken)?),
-            Some(state) => drop(apply(state, &envelope).with_context(broken)?),
+            Some(state) => drop(apply(state, &envelope).map_err(|why| refused(seq, why.error))?),
         }
         if state.as_ref().map(State::head) != Some(hash) {
             return Err(anyhow!("its hash differs").context(broken()));

@@ -12,7 +12,6 @@ use shared::log::{Entry, State, apply, start};
 use shared::name::Actor;
 use shared::wire::v1::log::AdoptRequest;
 
-use crate::meter::STRANGERS;
 use crate::store::restored::{Cause, Restored};
 use crate::store::{Transaction, claim, log};
 
@@ -30,11 +29,7 @@ impl Vault {
     /// [`Refusal::Claim`] for a wrong or used code, [`Refusal::Rule`] for the records.
     pub async fn adopt(&self, peer: &Peer, request: AdoptRequest) -> Result<(), Refusal> {
         let (hub, code, caller) = (self.0.hub.clone(), self.0.code.clone(), *peer);
-        let done = self.call(STRANGERS, move |tx| adopt(tx, &hub, &code, &caller, &request)).await;
-        if matches!(done, Err(Refusal::Claim | Refusal::Rule(_))) {
-            self.count_stranger(peer);
-        }
-        done
+        self.found(peer, move |tx| adopt(tx, &hub, &code, &caller, &request)).await
     }
 }
 
@@ -48,8 +43,8 @@ fn adopt(
     if let Some(state) = tx.state() {
         let founded = log::at(tx.conn(), 0)?.map(|stored| stored.envelope);
         let same = founded.as_ref() == Some(&request.genesis);
-        let caller = machine(state, peer).filter(|_| same).ok_or(Refusal::Claim)?;
-        return Ok(tx.record(caller.fact(audit::Op::Genesis))?);
+        // Sent again it is on record already.
+        return machine(state, peer).filter(|_| same).map(drop).ok_or(Refusal::Claim.into());
     }
     if !claim::matches(tx.conn(), &request.claim)? {
         return Err(Refusal::Claim.into());

@@ -9,6 +9,7 @@ use shared::log::{Applied, Entry, Op, State, apply, start};
 use shared::name::Actor;
 use shared::signed::Envelope;
 use shared::wire::v1::log::GenesisRequest;
+use shared::wire::v1::shares::Share;
 
 use crate::meter::STRANGERS;
 use crate::store::{Transaction, claim, log};
@@ -16,7 +17,7 @@ use crate::store::{Transaction, claim, log};
 use super::append::{keep, publish};
 use super::caller::Peer;
 use super::hub::Hub;
-use super::{Caller, Outcome, Refusal, Vault, signer};
+use super::{Caller, Outcome, Refusal, Stop, Vault, give_up, signer};
 
 impl Vault {
     /// Stores the genesis and entry 1; the very same request again is a success too.
@@ -25,11 +26,31 @@ impl Vault {
     /// [`Refusal::Claim`] for a wrong or used code, [`Refusal::Rule`] for the records.
     pub async fn genesis(&self, peer: &Peer, request: GenesisRequest) -> Result<(), Refusal> {
         let (hub, own, caller) = (self.0.hub.clone(), self.0.key.verify_key(), *peer);
-        let done = self.call(STRANGERS, move |tx| genesis(tx, &hub, &own, &caller, &request)).await;
-        if matches!(done, Err(Refusal::Claim | Refusal::Rule(_))) {
-            self.count_stranger(peer);
-        }
-        done
+        self.found(peer, move |tx| genesis(tx, &hub, &own, &caller, &request)).await
+    }
+
+    /// Runs what gives the server its vault. Once it has one, the turn and the record of a refusal
+    /// are those of the caller's machine.
+    pub(super) async fn found<F>(&self, peer: &Peer, work: F) -> Result<(), Refusal>
+    where
+        F: FnOnce(&mut Transaction) -> Outcome<()> + Send + 'static,
+    {
+        let Some(machine) = self.caller(peer).filter(|caller| !caller.is_owner()) else {
+            let done = self.call(STRANGERS, work).await;
+            if matches!(done, Err(Refusal::Claim | Refusal::Rule(_))) {
+                self.count_stranger(peer);
+            }
+            return done;
+        };
+        self.afford(&machine, &[Share::Audit])?;
+        let fact = machine.fact(audit::Op::Genesis);
+        let turn = move |tx: &mut Transaction| match work(tx) {
+            Err(Stop::Refused(Refusal::Claim)) => {
+                give_up(tx, fact, audit::Outcome::Refused(Code::Claim), Refusal::Claim)
+            }
+            done => done,
+        };
+        self.call(machine.number, turn).await
     }
 }
 
@@ -42,8 +63,8 @@ fn genesis(
 ) -> Outcome<()> {
     if let Some(state) = tx.state() {
         let same = is_stored(tx, 0, &request.genesis)? && is_stored(tx, 1, &request.entry)?;
-        let caller = machine(state, peer).filter(|_| same).ok_or(Refusal::Claim)?;
-        return Ok(tx.record(caller.fact(audit::Op::Genesis))?);
+        // Sent again it is on record already.
+        return machine(state, peer).filter(|_| same).map(drop).ok_or(Refusal::Claim.into());
     }
     if !claim::matches(tx.conn(), &request.claim)? {
         return Err(Refusal::Claim.into());

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use shared::audit;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::head::SignedHead;
 use shared::keys::VerifyKey;
 use shared::log::{Entry, Put, Refused, State};
 use shared::signed::Envelope;
@@ -80,7 +79,7 @@ fn give_back(
     if lost.is_empty() {
         return Ok(());
     }
-    let run = match run(tx, own, lost, request.head) {
+    let run = match run(tx, own, lost, request) {
         Ok(run) => run,
         Err((at, why)) => {
             let fact = match at {
@@ -104,28 +103,36 @@ fn give_back(
     Ok(())
 }
 
-/// Applies a run of entries that ends at a head which this server has signed; returns them with the
-/// blobs they drop. If it is refused, the state is as before.
+/// Applies a run of entries that ends at a head which this server has signed, or for which the
+/// one-time code vouches; returns them with the blobs they drop. If it is refused, the state is as
+/// before.
 #[expect(clippy::type_complexity, reason = "what `apply` returns, for each entry")]
 fn run<'e>(
     tx: &mut Transaction,
     own: VerifyKey,
     lost: &'e [Envelope],
-    head: Option<SignedHead>,
+    HealRequest { head, code, .. }: &HealRequest,
 ) -> Result<Vec<(Entry, Vec<Hash>)>, (Option<&'e Envelope>, Refused)> {
     let whole = |why: Error| (None, Refused::from(why));
-    if tx.restored().is_none() {
+    let Some(restored) = tx.restored() else {
         return Err(whole(
             Code::Moved.because("the server takes lost entries only while restored"),
         ));
+    };
+    if code.is_some_and(|code| !restored.opens(&code)) {
+        return Err(whole(Code::Claim.because("the one-time code of this server's host")));
     }
     let Some(head) = head else {
         return Err(whole(Code::BadSig.because("lost entries without a head of this server")));
     };
-    // The keys before the run: what it brings vouches for nothing.
+    // The keys before the run: what it brings vouches for nothing, unless somebody on this host
+    // does for what brings it.
     let Some(state) = tx.state() else { return Ok(Vec::new()) };
     let keys: Vec<VerifyKey> = std::iter::once(own).chain(state.server().iter().cloned()).collect();
-    head.verify(&keys, state.vault()).map_err(whole)?;
+    let known = head.verify(&keys, state.vault());
+    if code.is_none() {
+        known.clone().map_err(whole)?;
+    }
     let mut run = Vec::with_capacity(lost.len());
     let mut refused = None;
     for envelope in lost {
@@ -138,10 +145,14 @@ fn run<'e>(
             None => break,
         }
     }
-    let end = tx.state().map(State::place);
-    if refused.is_none() && end != Some(head.place()) {
-        let why = format!("the entries do not end at head {} {}", head.seq, head.head.short());
-        refused = Some(whole(Code::Prev.because(why)));
+    if let Some(state) = tx.state().filter(|_| refused.is_none()) {
+        let signed = known.or_else(|_| head.verify(state.server(), state.vault()));
+        if state.place() != head.place() {
+            let why = format!("the entries do not end at head {} {}", head.seq, head.head.short());
+            refused = Some(whole(Code::Prev.because(why)));
+        } else if let Err(why) = signed {
+            refused = Some(whole(why));
+        }
     }
     let Some(refused) = refused else { return Ok(run) };
     for _ in run {

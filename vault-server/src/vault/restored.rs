@@ -67,19 +67,9 @@ impl Vault {
     }
 }
 
-/// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch.
-/// Heads of past epochs were given up with a `resume`, and so were epochs that were lost then.
+/// Tells whether the log lacks a head that this server has signed.
 fn lacks(tx: &Transaction, head: &SignedHead) -> rusqlite::Result<bool> {
-    let Some(state) = tx.state() else { return Ok(false) };
-    if head.epoch == state.epoch() {
-        return Ok(log::hash_at(tx.conn(), head.seq)? != Some(head.head));
-    }
-    Ok(!knows(state, &head.epoch) && !table::given_up(tx.conn())?.contains(&head.epoch))
-}
-
-/// Tells whether an epoch of the log has this name.
-fn knows(state: &State, epoch: &Hash) -> bool {
-    *epoch == state.vault() || state.resumed().iter().any(|resumed| resumed.epoch == *epoch)
+    tx.state().map_or(Ok(false), |state| table::lacks(tx.conn(), state, head))
 }
 
 /// Notes that the database was set back if it lacks a head that this server has signed.
@@ -94,7 +84,7 @@ fn judge(
         return Ok(());
     }
     let present = tx.state().map(State::epoch);
-    if tx.state().is_some_and(|state| !knows(state, &head.epoch)) {
+    if tx.state().is_some_and(|state| !table::knows(state, &head.epoch)) {
         table::note_epoch(tx.conn(), &head.epoch)?;
     }
     let restored = match (tx.restored(), cause) {

@@ -14,8 +14,9 @@ use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::text::Text;
 use shared::time::Time;
-use shared::wire::v1::ACCESS;
 use shared::wire::v1::audit::{AccessRequest, Archived, AuditPage, LeavesPage};
+use shared::wire::v1::log::{AdoptRequest, GenesisRequest};
+use shared::wire::v1::{ACCESS, ADOPT, GENESIS};
 
 use crate::client::{Client, refused};
 use crate::world::{Machine, Running, World, post, signed};
@@ -139,6 +140,31 @@ async fn like_refusals_share_a_record_and_the_first_has_its_own_at_once() {
     assert_eq!(then[2..], [("secret/a".to_owned(), Some(4))]);
     let unknown: Vec<_> = records(&client, "request").await.iter().map(|fact| fact.count).collect();
     assert_eq!(unknown, [None, Some(2)]);
+}
+
+#[tokio::test]
+async fn a_vault_that_is_founded_again_and_again_makes_no_record_more() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = world.add(&client, "vps", &[]).await;
+    let remote = world.client(&vps).await;
+    let GenesisRequest { claim, genesis, entry } = world.genesis.clone();
+    let adopted = AdoptRequest { claim, genesis, entries: vec![entry] };
+    let other = World::unfounded().await.genesis;
+    for _ in 0..20 {
+        assert_eq!(remote.post(GENESIS, &world.genesis).await.0, StatusCode::CREATED);
+        assert_eq!(remote.post(ADOPT, &adopted).await.0, StatusCode::CREATED);
+        let answer = refused(remote.post(GENESIS, &other).await);
+        assert_eq!(answer, (403, "E_CLAIM".to_owned()));
+    }
+    world.restart().await;
+    let client = world.client(&world.first).await;
+    let records = records(&client, "genesis").await;
+    let refused = Outcome::Refused(Code::Claim);
+    let found: Vec<_> = records.iter().map(|it| (&it.machine, &it.result, it.count)).collect();
+    let (a, vps) = (Some(world.first.name), Some(vps.name));
+    let expected = [(&a, &Outcome::Ok, None), (&vps, &refused, None), (&vps, &refused, Some(19))];
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

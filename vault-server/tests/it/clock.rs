@@ -107,7 +107,7 @@ async fn what_is_in_the_log_is_taken_whatever_its_time() {
     world.config.data = old;
     world.server = Running::start(world.config.clone()).await;
     let client = world.client(&world.first).await;
-    let request = HealRequest { entries: vec![entry], head: Some(world.newest()) };
+    let request = HealRequest { entries: vec![entry], head: Some(world.newest()), code: None };
     let (status, body) = client.post(HEAL, &request).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");
 }

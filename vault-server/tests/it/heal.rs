@@ -6,6 +6,7 @@ use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::keys::SignKey;
 use shared::log::{Op, apply, start};
+use shared::name::Actor;
 use shared::signed::Envelope;
 use shared::wire::v1::HEAL;
 use shared::wire::v1::audit::AuditPage;
@@ -24,7 +25,7 @@ async fn heal(
     entries: &[Envelope],
     head: Option<SignedHead>,
 ) -> (StatusCode, Bytes) {
-    client.post(HEAL, &HealRequest { entries: entries.to_vec(), head }).await
+    client.post(HEAL, &HealRequest { entries: entries.to_vec(), head, code: None }).await
 }
 
 fn at(id: &Hash) -> String {
@@ -108,6 +109,28 @@ async fn only_an_unbroken_run_to_a_head_of_this_server_is_taken_back() {
     let page: AuditPage = first.fetch("/v1/audit?denied=true").await;
     assert_eq!(page.records.len(), 6, "each kind of refusal is on record");
     assert_eq!(heal(&client, &log[LOST..], Some(newest)).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_key_that_only_lost_entries_list_counts_by_the_code_of_the_host() {
+    let lost = lose(Back::Database).await;
+    let (past, key) = (lost.past(), SignKey::generate());
+    let keys = vec![lost.world.server_key.clone(), key.verify_key()];
+    let by = Actor::Admin("me".parse().unwrap());
+    let list = Op::ServerSet { keys, was: past.was_server() };
+    let entry = signed(&past, &lost.world.admin, &by, vec![list]);
+    let mut after = lost.past();
+    apply(&mut after, &entry).unwrap();
+    let head = Some(after.place().sign(&key, after.vault()).unwrap());
+    let client = lost.first().await;
+    let give = async |code| {
+        let entries = vec![entry.clone()];
+        client.post(HEAL, &HealRequest { entries, head, code }).await
+    };
+    assert_eq!(refused(give(None).await), (422, "E_BADSIG".to_owned()));
+    assert_eq!(refused(give(Some(Hash::ZERO)).await), (422, "E_CLAIM".to_owned()));
+    assert_eq!(log_of(&client).await.len(), LOST, "nothing is taken");
+    assert_eq!(give(lost.code()).await.0, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bounds;
+mod check;
 mod client;
 mod clock;
 mod clone;

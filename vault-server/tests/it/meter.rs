@@ -15,7 +15,7 @@ use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::Frame;
 use shared::wire::v1::report::{ReportRequest, TargetsPage};
 use shared::wire::v1::shares::{Share, SharesReply};
-use shared::wire::v1::{ACCESS, REPORT, TARGETS};
+use shared::wire::v1::{ACCESS, GENESIS, REPORT, TARGETS};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use vault_server::config::Shares;
@@ -208,11 +208,12 @@ async fn over_the_audit_share_rows_end_and_the_owner_still_acts() {
     let (op, bytes) = world.put("secret/b", "more");
     let own = signed(&world.state, &bad.sign, &bad.actor(), vec![op]);
     assert_eq!(post(&attacker, &own, vec![bytes]).await.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(attacker.post(GENESIS, &world.genesis).await.0, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(metric(&world, "vault_server_audit_records").await, before, "no row more");
 
     let over: SharesReply = client.fetch("/v1/shares").await;
     let [found] = &over.over[..] else { panic!("{over:?}") };
-    assert_eq!((found.machine, found.share, found.count), (world.number(&bad), Share::Audit, 202));
+    assert_eq!((found.machine, found.share, found.count), (world.number(&bad), Share::Audit, 203));
     assert_eq!(client.get(&path).await.0, StatusCode::OK, "others have their own");
     // The very machine carries its own removal.
     let gone = world.by_admin(vec![remove(&world, &bad)]);
@@ -226,7 +227,7 @@ async fn over_the_audit_share_rows_end_and_the_owner_still_acts() {
             records.iter().filter(|record| record.fact.op == op && record.fact.result == result);
         alike.map(|record| record.fact.count.unwrap_or(1)).collect::<Vec<_>>()
     };
-    assert_eq!(counted(Asked::Request, Outcome::Limited), [202]);
+    assert_eq!(counted(Asked::Request, Outcome::Limited), [203]);
     assert_eq!(counted(Asked::Request, Outcome::NotFound), [200]);
     assert_eq!(counted(Asked::Log, Outcome::Ok), [200]);
     assert_eq!(counted(Asked::MachineRemove, Outcome::Ok), [1]);

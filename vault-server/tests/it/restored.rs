@@ -138,7 +138,7 @@ pub async fn resuming(client: &Client, envelope: &Envelope, code: Option<Hash>) 
 }
 
 pub async fn heal(client: &Client, entries: &[Envelope], head: SignedHead) -> HealReply {
-    let request = HealRequest { entries: entries.to_vec(), head: Some(head) };
+    let request = HealRequest { entries: entries.to_vec(), head: Some(head), code: None };
     let (status, body) = client.post(HEAL, &request).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");
     parse(&body)

@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vault_server::config::{Config, Places};
-use vault_server::init::{Wanted, init};
+use vault_server::init::{Made, Wanted, init};
 
 use crate::client::{Client, parse};
 
@@ -54,7 +54,8 @@ impl Running {
         self.end().await;
     }
 
-    async fn end(&mut self) {
+    /// As [`Running::stop`], of a server that stays in its place.
+    pub async fn end(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
         (&mut self.ended).await.unwrap().unwrap();
     }
@@ -129,7 +130,7 @@ pub fn make(root: &Path) -> (Config, SetupLine) {
     let data: PathBuf = root.join("data");
     let places = Places::find(None, Some(&data)).unwrap();
     let listen = Some("127.0.0.1:0".parse().unwrap());
-    let (config, line) = init(&places, &Wanted { listen, addresses: vec![] }).unwrap();
+    let Made { config, line, .. } = init(&places, &Wanted { listen, addresses: vec![] }).unwrap();
     (config, SetupLine::from_line(&line).unwrap())
 }
 

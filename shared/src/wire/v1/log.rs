@@ -116,6 +116,10 @@ pub struct HealRequest {
     /// The head that the last of them makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<SignedHead>,
+    /// The one-time code that the server's host shows: its owner vouches for a head by a key that
+    /// the server knows only from the entries that lead there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Hash>,
 }
 
 /// Answer 200 to a heal.

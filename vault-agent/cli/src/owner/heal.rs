@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
-    let request = HealRequest { clear: args.clear };
+    let request = HealRequest { clear: args.clear, code: None };
     let healed: Healed = global.client()?.post(HEAL, &request)?;
     if let Some(code) = request.clear {
         global.term.say(format!("{code} is cleared; it comes back if it is still true"));

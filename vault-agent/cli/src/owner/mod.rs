@@ -3,6 +3,7 @@
 pub(crate) mod absolute;
 pub(crate) mod access;
 pub(crate) mod admin;
+mod answering;
 mod first_contact;
 pub(crate) mod heal;
 pub(crate) mod init;

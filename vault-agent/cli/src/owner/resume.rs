@@ -50,14 +50,16 @@ pub struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
-    let resumed = go_on(global, args, |_| Vec::new())?;
+    let resumed = go_on(global, args, None, |_| Vec::new())?;
     Ok(if resumed.is_some() { Exit::OK } else { Exit::LOCAL })
 }
 
-/// Resumes, with further acts in the same entry; `None` if the person says no.
+/// Resumes, with further acts in the same entry, by a code that is asked for unless it is known;
+/// `None` if the person says no.
 pub(super) fn go_on(
     global: &Global,
     args: &Args,
+    known: Option<Hash>,
     more: impl FnOnce(&Restored) -> Vec<Op>,
 ) -> Result<Option<(Submitted, Restored)>> {
     let removed = args.remove.iter().map(|name| parsed(name.parse::<Name>()));
@@ -74,7 +76,7 @@ pub(super) fn go_on(
     check_loss(global, &found, args.lose)?;
     let machines = machines(&found);
     let removed = chosen(global, &found, &machines, &removed, args.signing.yes)?;
-    let code = code(global, args)?;
+    let code = known.map_or_else(|| code(global, args), Ok)?;
     let more = more(&found);
     let entry = entry(global, &found, owner.by(), removed, more);
     let signed = owner.sign_entry(entry, &machines, |envelope| {
@@ -203,7 +205,7 @@ fn entry(
 }
 
 /// Returns the one-time code.
-fn code(global: &Global, Args { code, code_file, .. }: &Args) -> Result<Hash> {
+pub(super) fn code(global: &Global, Args { code, code_file, .. }: &Args) -> Result<Hash> {
     let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
     let text = match (code.as_deref(), code_file) {
         (Some("-"), _) => global.term.read_line()?.unwrap_or_default(),

@@ -34,9 +34,11 @@ pub(in crate::engine) async fn adopt(parts: &Parts, claim: Hash) -> Result<()> {
         Err(RemoteError::Refused(why)) if why.code == Code::Claim => {
             let why =
                 "the server does not take the vault: its setup line was used, or is another's";
-            bail!(Failure::remote(why).hint(
-                "`vault-server init` in an empty directory makes a server with a line of its own"
-            ))
+            bail!(
+                Failure::remote(why).hint(
+                    "`vault-server init --adopt`, run again on its host, prints another line"
+                )
+            )
         }
         Err(why) => return Err(why).context("the server does not take the vault"),
     }

@@ -102,10 +102,10 @@ async fn leaves_of_a_restored_server_are_not_judged() {
 #[tokio::test]
 async fn healing_tells_that_audit_records_are_lost_for_good() {
     let (_world, home) = set_back().await;
-    assert!(home.engine.heal().await.unwrap().rewritten);
+    assert!(home.engine.heal(None).await.unwrap().rewritten);
     assert_eq!(home.codes(), ["E_AUDIT_REWRITTEN"]);
     home.engine.clear_alarm("E_AUDIT_REWRITTEN");
-    assert!(!home.engine.heal().await.unwrap().rewritten);
+    assert!(!home.engine.heal(None).await.unwrap().rewritten);
     assert_eq!(home.codes(), [""; 0]);
 }
 

@@ -398,7 +398,7 @@ async fn a_long_log_is_healed_in_runs_that_end_with_a_signed_head() {
         data.hang_up();
     }
     vps.until_alarm("E_SERVER_BEHIND").await;
-    assert_eq!(vps.engine.heal().await.unwrap().entries, 119);
+    assert_eq!(vps.engine.heal(None).await.unwrap().entries, 119);
     vps.until(|status| status.online && status.alarms.is_empty()).await;
     let data = world.server.data();
     assert_eq!(Some(data.signed()), vps.engine.parts.ledger.signed());

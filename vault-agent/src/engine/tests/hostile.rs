@@ -47,11 +47,11 @@ async fn a_server_that_lost_entries_is_behind_until_it_is_healed() {
     let stopped = vps.put("secret/b", "{}", None).await.unwrap_err();
     assert!(matches!(stopped, WriteError::Offline { .. }), "changes fail closed");
 
-    let healed = vps.engine.heal().await.unwrap();
+    let healed = vps.engine.heal(None).await.unwrap();
     assert_eq!((healed.entries, healed.blobs, healed.absent), (1, 1, vec![]));
     vps.until(|status| status.online && status.alarms.is_empty()).await;
     vps.put("secret/b", "{}", None).await.unwrap();
-    let again = vps.engine.heal().await.unwrap();
+    let again = vps.engine.heal(None).await.unwrap();
     assert_eq!((again.entries, again.blobs), (0, 0));
 }
 
@@ -61,7 +61,7 @@ async fn a_server_that_went_another_way_is_not_healed() {
     set_back(&world);
     vps.until_alarm("E_SERVER_BEHIND").await;
     world.put("secret/a", r#"{"k":"another"}"#);
-    let refused = format!("{:#}", vps.engine.heal().await.unwrap_err());
+    let refused = format!("{:#}", vps.engine.heal(None).await.unwrap_err());
     assert!(refused.starts_with("E_FORK: the server signed entry 2 as "), "{refused}");
     check_stays(&vps, 2).await;
 }

@@ -387,7 +387,7 @@ impl Server {
     }
 
     fn heal(&self, body: &Bytes) -> Answer {
-        let HealRequest { entries, head } = serde_json::from_slice(body).unwrap();
+        let HealRequest { entries, head, .. } = serde_json::from_slice(body).unwrap();
         let mut data = self.data();
         if let Some(last) = entries.last() {
             let purpose = Purpose::Entry(data.state.vault());

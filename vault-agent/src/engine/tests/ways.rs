@@ -157,7 +157,7 @@ async fn what_the_owners_have_signed_is_sought_too_and_errors_name_all() {
     let line = |way: &Way| trouble.lines().any(|line| line.contains(way.address.as_str()));
     assert!(line(&old) && line(&new), "{trouble}");
     // The owners' way out goes by the pinned address, should all others be wrong.
-    assert_eq!(vps.engine.heal().await.unwrap().entries, 0);
+    assert_eq!(vps.engine.heal(None).await.unwrap().entries, 0);
 }
 
 /// Starts a copy of the server as it is now, with its key.

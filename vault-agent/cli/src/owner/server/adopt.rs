@@ -24,7 +24,7 @@ use machine::local::{
 #[command(
     after_help = "The line is that of `vault-server init` or `vault-server restore`; it is asked for, \
                   or read from standard input, without --setup-file.
-The code of the server's host is asked for in the end, as by `vault resume`."
+The code of the server's host is asked for after it, as by `vault resume`."
 )]
 pub struct Args {
     /// Read the setup line from this file
@@ -44,11 +44,13 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let _: ServerView = client.post(SERVER, &trust)?;
     let _: ServerView = client.post(ADOPT, &AdoptRequest { claim })?;
     term.say("the server has the beginning of the log");
-    let Healed { entries, blobs, .. } = client.post(HEAL, &HealRequest::default())?;
-    term.say(format!("given to it: {entries} entries, {blobs} secrets"));
     let found: Restored = client.get(RESUME, &[])?;
+    let code = found.restored.then(|| resume::code(global, &args.resume)).transpose()?;
+    let request = HealRequest { code, ..HealRequest::default() };
+    let Healed { entries, blobs, .. } = client.post(HEAL, &request)?;
+    term.say(format!("given to it: {entries} entries, {blobs} secrets"));
     let done = if found.restored {
-        let resumed = resume::go_on(global, &args.resume, |found| {
+        let resumed = resume::go_on(global, &args.resume, code, |found| {
             if found.addresses == wanted {
                 return Vec::new();
             }

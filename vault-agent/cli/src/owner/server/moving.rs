@@ -1,13 +1,15 @@
 //! `vault server move`: says in the log where the server is.
 
 use anyhow::{Result, bail};
+use shared::keys::VerifyKey;
 use shared::log::{Address, Op, was};
 
 use super::others;
 use crate::context::Global;
+use crate::owner::answering::{self, Who};
 use crate::owner::owning::Signing;
 use crate::owner::signing::act::{Owner, Signed};
-use host::hint::{Exit, hinted};
+use host::hint::{Exit, Failure, hinted};
 use machine::local::{SERVER, ServerView};
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,8 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let wanted = args.addresses.iter().map(|text| address(text)).collect::<Result<Vec<_>>>()?;
     let owner = Owner::at(global, &args.signing)?;
     let client = global.client()?;
+    let ServerView { keys, .. } = client.get(SERVER, &[])?;
+    let silent = silent(&wanted, &keys)?;
     let signed = owner.sign(|_| {
         let now: ServerView = client.get(SERVER, &[])?;
         if now.addresses == wanted {
@@ -44,6 +48,11 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
             term.say(format!("done: entry {}; machines look for the server there, too", done.seq));
         }
     }
+    for address in silent {
+        term.say(format!(
+            "nobody answers at {address} yet: until the server does, machines find it where it was"
+        ));
+    }
     let list = wanted.iter().map(|address| format!("{:?}", address.as_str()));
     let list = list.collect::<Vec<_>>().join(", ");
     for name in others::asleep(&client)? {
@@ -56,6 +65,30 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         );
     }
     Ok(Exit::OK)
+}
+
+/// Returns the addresses at which nobody answers.
+///
+/// # Errors
+/// If another server answers at one: machines would knock there in vain.
+fn silent<'a>(wanted: &'a [Address], keys: &[VerifyKey]) -> Result<Vec<&'a Address>> {
+    let mut silent = Vec::new();
+    for address in wanted {
+        match answering::who(address.as_str(), keys)? {
+            Who::Ours => {}
+            Who::Nobody => silent.push(address),
+            Who::Another => bail!(
+                Failure::remote(format!(
+                    "E_SERVER_PIN: at {address} answers a server with another key"
+                ))
+                .hint(
+                    "name another address, or end that one first; a server keeps its key when \
+                         it moves: take `server.key` along"
+                )
+            ),
+        }
+    }
+    Ok(silent)
 }
 
 /// Reads an address, and refuses what no agent could connect to.

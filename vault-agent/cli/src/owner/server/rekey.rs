@@ -106,12 +106,21 @@ fn step(view: &ServerView, key: Option<&VerifyKey>) -> Result<Step> {
                 return Ok(Step::One(vec![new.clone()]));
             }
             let why = "the server still runs with the old key";
-            bail!(Failure::remote(why).hint("restart it: it takes the new key at its start"))
+            let way = "restart it: it takes the new key at its start. Is that key lost? \
+                       `vault-server rekey` prints another: run this with it";
+            bail!(Failure::remote(why).hint(way))
+        }
+        // The key that was to come has been lost before the server took it.
+        ([one, _], Some(key)) if view.running.as_ref() == Some(one) => {
+            Ok(Step::Both(vec![one.clone(), key.clone()]))
         }
         (keys, Some(key)) => {
             let known: Vec<String> = keys.iter().map(ToString::to_string).collect();
-            let why = format!("a change is under way, to another key than {key}");
-            bail!(hinted(why, format!("accepted are {}", known.join(" and "))))
+            let (known, why) = (known.join(" and "), "the change before is not at its end");
+            bail!(hinted(
+                format!("{why}: accepted are {known}, and not yet {key}"),
+                "run `vault server rekey` without a key first, then this again"
+            ))
         }
         (_, None) => bail!("the log lists no key of the server"),
     }
@@ -145,6 +154,9 @@ mod tests {
             |view: &ServerView, key: Option<&VerifyKey>| step(view, key).unwrap_err().to_string();
         assert!(refused(&view(&[1], 1), None).contains("no new key"));
         assert!(refused(&view(&[1, 2], 1), None).contains("still runs with the old key"));
-        assert!(refused(&view(&[1, 2], 2), Some(&key(3))).contains("another key"));
+        assert!(refused(&view(&[1, 2], 2), Some(&key(3))).contains("is not at its end"));
+        // The second key was lost before the server took it.
+        let both = Step::Both(vec![key(1), key(3)]);
+        assert_eq!(step(&view(&[1, 2], 1), Some(&key(3))).unwrap(), both);
     }
 }

@@ -4,13 +4,13 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use shared::keys::{SignKey, VerifyKey};
+use anyhow::{Result, bail};
+use shared::keys::VerifyKey;
 
 use super::patience::wait;
 use super::places::Server;
+use crate::owner::answering;
 use host::hint::Failure;
-use machine::remote::{ConnectError, connect};
 
 /// How long a listener is no stranger yet: one that has just begun may still be silent.
 const DOUBT: Duration = Duration::from_secs(5);
@@ -72,17 +72,13 @@ impl<'a> Near<'a> {
     }
 
     fn who(&self) -> Result<Who> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("preparing a connection")?;
-        // Nobody's key, as nothing is asked for.
-        let (at, key) = (self.at.to_string(), SignKey::generate());
-        Ok(match runtime.block_on(connect(&at, self.keys, &key)) {
-            Ok(_) => Who::Server,
-            Err(ConnectError::WrongPin { .. }) => Who::Stranger("the server of another vault"),
-            Err(ConnectError::Unreachable { .. }) if listens(self.at) => {
+        Ok(match answering::who(&self.at.to_string(), self.keys)? {
+            answering::Who::Ours => Who::Server,
+            answering::Who::Another => Who::Stranger("the server of another vault"),
+            answering::Who::Nobody if listens(self.at) => {
                 Who::Stranger("something else than a vault's server")
             }
-            Err(ConnectError::Unreachable { .. }) => Who::Nobody,
+            answering::Who::Nobody => Who::Nobody,
         })
     }
 }
