@@ -47,8 +47,9 @@ pub enum Command {
 
 const EXPOSED: &str = "\
 Exits with 2 until no key of it is in use any more. A key is still in use while the newest version
-of its secret holds a value that was ever encrypted to the machine. DID READ is the audit log's
-word; it takes a read grant on sys/audit.";
+of its secret holds a value that was ever encrypted to the machine, or another key that this host
+reads holds that very value. Not followed: a part of a value, values of less than 8 bytes, and
+numbers. DID READ is the audit log's word; it takes a read grant on sys/audit.";
 
 pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {
