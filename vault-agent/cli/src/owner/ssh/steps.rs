@@ -290,7 +290,7 @@ impl Host {
     /// What is in the way.
     pub fn may_leave(&self, joined: Option<&Joined>) -> Result<()> {
         let script = Script::default().arguments(self.leaving(joined).iter().map(|it| &**it));
-        let script = script.then("\"$agent\" \"$@\" --check </dev/null");
+        let script = script.then(include_str!("processes.sh")).then(include_str!("leave.sh"));
         self.must(Step::new("`vault-agent uninstall --check`"), &script).map(drop)
     }
 
@@ -305,8 +305,8 @@ impl Host {
         // Whatever is in the way is told before anything is stopped.
         let script = Script::default()
             .arguments(words.iter().map(|it| &**it))
-            .then("\"$agent\" \"$@\" --check </dev/null")
             .then(include_str!("processes.sh"))
+            .then(include_str!("leave.sh"))
             .then(include_str!("stop.sh"))
             .then("\"$agent\" \"$@\" </dev/null")
             .then(&format!("folder={}", self.at.folder.word()))
