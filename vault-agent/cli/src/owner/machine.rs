@@ -2,11 +2,13 @@
 
 mod add;
 mod approve;
+mod both_ends;
 mod enrolment;
 mod exposed;
 mod guests;
 mod invite;
 mod list;
+mod new_keys;
 mod over_ssh;
 mod place;
 mod rekey;
@@ -36,7 +38,7 @@ pub enum Command {
     Set(set::Args),
     /// Give a machine another name; it keeps its keys, its access and its history
     Rename(rename::Args),
-    /// Give a machine new keys; its name, its access and its history stay
+    /// Give a machine new keys, over ssh or by a line; its name, its access and its history stay
     Rekey(rekey::Args),
     /// Remove a machine, and re-encrypt what it could read
     Remove(remove::Args),
