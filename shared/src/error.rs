@@ -35,7 +35,9 @@ codes! {
     Limits = "E_LIMITS", "a size or count is over its limit", "split the change into smaller ones";
     UnknownActor = "E_UNKNOWN_ACTOR",
         "the signer is not an active actor of this vault",
-        "add the machine first, or join again after a removal";
+        "if this host has other keys in the vault, as after `vault machine rekey`, run that again: \
+         it has them take over; if it was removed, `vault machine add` brings it back with new \
+         keys, once its state is moved away";
     BadSig = "E_BADSIG",
         "the signature does not verify",
         "check that the key belongs to this vault and that nothing between the hosts rewrites \
@@ -148,8 +150,9 @@ codes! {
     // A copied host's fault.
     Clone = "E_CLONE",
         "two processes use one machine's keys in turn",
-        "one host is a copy of the other: stop its agent, move its state folder away, and add it \
-         under a name of its own; if it is not yours, remove the machine";
+        "one host is a copy of the other: `vault machine rekey NAME --ssh HOST` gives the right one \
+         new keys, and the copy is out at once; if it is to be a machine, run `vault-agent \
+         uninstall` there and add it under a name of its own";
 
     // Files that somebody else wrote: their owner decides.
     TargetForeign = "E_TARGET_FOREIGN",

@@ -11,6 +11,7 @@ mod latency;
 mod load;
 mod local_api;
 mod process;
+mod removal;
 mod scan;
 mod siege;
 mod startup;
@@ -38,6 +39,7 @@ const SECTIONS: &[Section] = &[
     ("get", "Looking a key up", daemons::kv_get),
     ("api", "Local API", local_api::figures),
     ("fleet", "A change, to a whole fleet", fleet::figures),
+    ("removal", "A host that goes", removal::figures),
     ("siege", "Others, while a member floods the server", siege::figures),
     ("targets", "A thousand targets", targets::figures),
     ("memory", "Idle memory", daemons::memory),

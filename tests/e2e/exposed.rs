@@ -133,3 +133,33 @@ fn a_host_that_comes_back_under_its_name_is_another_machine_and_a_renamed_one_is
         status.contains("\"web\"").then_some(())
     });
 }
+
+#[test]
+fn a_value_that_was_copied_under_another_key_is_in_use_there() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let _ = rtx.vault(&["kv", "put", APP, "TOKEN=sk-0123456789", "DEBUG=true"]).ok();
+    let _ = rtx.vault(&["kv", "put", "secret/home/bot", "BOT=sk-0123456789", "ON=true"]).ok();
+    reads(&vps, APP);
+    let _ = rtx.vault(&["machine", "remove", "vps", "--yes"]).ok();
+    let both = exposed(&rtx, "vps");
+    let place = "still in use, and in secret/home/bot BOT";
+    assert!(line(&both, APP, "TOKEN").contains(place), "{}", both.out);
+
+    let _ = rtx.vault(&["kv", "put", APP, "TOKEN=sk-9876543210", "DEBUG=false"]).ok();
+    let copied = exposed(&rtx, "vps");
+    assert_eq!(copied.code, 2, "{}", copied.err);
+    let place = "still in use in secret/home/bot BOT";
+    assert!(line(&copied, APP, "TOKEN").contains(place), "{}", copied.out);
+    assert!(line(&copied, APP, "DEBUG").contains("changed in v2"), "{}", copied.out);
+    let json = rtx.vault(&["machine", "exposed", "vps", "-format=json"]).out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let token = json["keys"].as_array().unwrap().iter().find(|it| it["key"] == "TOKEN").unwrap();
+    assert_eq!((&token["state"], &json["unsearched"]), (&"copied".into(), &0.into()));
+    assert_eq!(token["copies"][0]["path"], "secret/home/bot");
+
+    let _ = rtx.vault(&["kv", "patch", "secret/home/bot", "BOT=sk-9876543210"]).ok();
+    let none = exposed(&rtx, "vps");
+    assert_eq!(none.code, 0, "{}{}", none.out, none.err);
+}

@@ -122,7 +122,7 @@ pub(super) fn killed_at(host: &Host, folder: &str, args: &[&str], moment: usize)
     program_killed_at(host, host.bins.vault, folder, args, moment)
 }
 
-fn program_killed_at(
+pub(super) fn program_killed_at(
     host: &Host,
     program: &str,
     folder: &str,

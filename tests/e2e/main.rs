@@ -24,6 +24,7 @@ mod exposed;
 mod faults;
 mod formats;
 mod hooks;
+mod hosts;
 mod install;
 mod invite;
 mod join;

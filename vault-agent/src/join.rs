@@ -1,7 +1,7 @@
 //! `vault-agent init` and `join`: this machine's keys, and the pins it lives by.
 
 mod proof;
-mod rekey;
+pub mod rekey;
 mod request;
 mod wanted;
 
@@ -18,6 +18,7 @@ use shared::words::LABEL;
 
 use self::request::Request;
 use self::wanted::Wanted;
+use crate::ask;
 use crate::engine::Engine;
 use host::files;
 use host::hint::{self, Exit, Failure, hinted, parsed};
@@ -26,6 +27,7 @@ use host::term::Term;
 use machine::config::is_address;
 use machine::identity::{MachineKeys, Pins};
 use machine::joining::{host_name, write_config};
+use machine::local::{STATUS, Status};
 use machine::paths::Paths;
 use machine::running::answering;
 
@@ -145,7 +147,7 @@ pub fn join(
         Some(line) => line.to_owned(),
     };
     let pin = parsed(PinLine::from_line(&line))?;
-    if pin.at.is_none() && rekey::is_begun(paths) {
+    if pin.at.is_none() && (rekey::is_begun(paths) || rekey::have_taken_over(paths)) {
         take_over(&Pins::from(pin), paths, term)?;
         return Ok(Exit::OK);
     }
@@ -168,9 +170,12 @@ pub fn join(
 /// earlier attempt ended.
 fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
     rekey::demand_vault(pins.vault, paths)?;
+    let _turn = rekey::in_turn(paths)?;
     let runs = runs(paths)?;
-    if !rekey::have_taken_over(paths)? {
+    if !rekey::have_taken_over(paths) {
         let next = rekey::next(paths);
+        // Those of an earlier attempt may have the name of before.
+        Pins::remove(&next)?;
         pins.store(&next)?;
         match look(&next)? {
             First::Member { .. } => {}
@@ -187,7 +192,7 @@ fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
                     .hint("`vault machine rekey` on an admin's machine comes first")
             ),
         }
-        rekey::exchange(paths)?;
+        rekey::exchange(pins.name.clone(), paths)?;
     }
     rekey::clear(paths)?;
     term.say(format!("`{}` has its new keys, and the old ones are wiped", pins.name));
@@ -202,7 +207,16 @@ fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
 
 /// Wipes the keys that `init --rekey` made, as long as those that this host has are in the vault.
 fn give_up(paths: &Paths, term: &Term) -> Result<()> {
-    if rekey::is_begun(paths) && !rekey::have_taken_over(paths)? {
+    let _turn = rekey::in_turn(paths)?;
+    if rekey::is_begun(paths) && !rekey::have_taken_over(paths) {
+        if rekey::is_sealed(paths) {
+            bail!(hinted(
+                "the keys that this host has are sealed: nobody but its agent can see here whether \
+                 the vault has the new ones already",
+                "go on instead: `vault machine rekey` on an admin's host, with the line of \
+                 `vault-agent init --rekey`"
+            ));
+        }
         if runs(paths)? {
             bail!(hinted(
                 "an agent runs here: it alone sees whether the vault has the new keys already",
@@ -280,6 +294,10 @@ fn settle(
     pins.store(paths)?;
     if old.is_some() && runs {
         // It holds the database, and follows the vault itself.
+        let status: Status = ask::ask(paths, STATUS)?;
+        if status.alarms.iter().any(|alarm| alarm.code == Code::UnknownActor.as_str()) {
+            bail!(removed(&pins.name, paths));
+        }
         write_config(paths, &pins.addresses, allow)?;
         term.say(format!("joined vault {} as `{}` already", pins.vault.short(), pins.name));
         term.say("an agent runs here: it takes new pins when it is restarted");
@@ -384,8 +402,9 @@ fn removed(name: &Name, paths: &Paths) -> Failure {
                 others there";
     let state = paths.state.display();
     Failure::remote(text).hint(format!(
-        "to come back it needs new keys: stop its agent, move `{state}` away, run `vault-agent init \
-         --name {name}`, and `vault machine add` with its line on an admin's host"
+        "if `vault machine rekey {name}` was not finished, run it again; else, to come back, it needs \
+         new keys: stop its agent, move `{state}` away, run `vault-agent init --name {name}`, and \
+         `vault machine add` with its line on an admin's host"
     ))
 }
 

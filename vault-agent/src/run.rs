@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::api::{Credentials, Listeners, answer_on, serve};
 use crate::daemon::{self, Source, Targets};
 use crate::engine::{Engine, unfollowed};
+use crate::join::rekey;
 use host::hint::{self, Exit};
 use host::term::Term;
 use machine::config::Config;
@@ -58,6 +59,10 @@ pub fn run(args: &Args, paths: &Paths) -> Result<()> {
 
 async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let end = Shutdown::listen(args.shutdown)?;
+    // Before they are read: keys that take over from here on are a matter of the next start.
+    if let Err(why) = rekey::settle(paths) {
+        tracing::warn!("what an exchange of keys has left stays: {why:#}");
+    }
     let engine = Engine::open(paths)?;
     let socket = config.credentials.as_ref().map(|all| all.socket.clone());
     let (stop, shutdown) = watch::channel(false);

@@ -11,7 +11,7 @@ import subprocess
 
 from checks import attempt, check, end, want
 from terminal import Unseen
-from world import BIN, PASSPHRASE, World, wait
+from world import BIN, PASSPHRASE, PATIENCE, World, wait
 
 SECRET = "secret/jjeco/api-keys"
 world = World()
@@ -387,6 +387,74 @@ def what_is_left_without_its_program_goes_too():
     want((old.state.exists(), list((old.home / ".local/bin").iterdir())), (False, []))
 
 
+def put(value):
+    wait("the write", lambda: world.try_run("vault", "kv", "put", SECRET, f"OPENAI_API_KEY={value}").returncode == 0)
+
+
+def rekey(name, *more):
+    return world.try_run("vault", "machine", "rekey", name, *more, "--yes")
+
+
+def has_new_keys(host, ran, before):
+    """The host runs with other keys than `before`, and gets what is written now."""
+    want(ran.returncode, 0, ran.stdout + ran.stderr)
+    assert f"{host.name} is right: it follows the vault, and its file is as it should be" in ran.stdout, ran.stdout + ran.stderr
+    key = (host.state / "identity/sign.key").read_bytes()
+    want(key == before, False, "the keys of before")
+    want((host.state / "rekey").exists(), False, "the keys of before are left")
+    put(f"for-{host.name}-{world.entries()}")
+    newest = world.run("vault", "kv", "get", "-field=OPENAI_API_KEY", SECRET).stdout.strip()
+    wait("the new value", lambda: newest in env_of(host))
+
+
+@check
+def a_host_gets_new_keys_at_both_ends_in_one_command():
+    far = fresh("far2")
+    right("far2", world.try_run(*add("far2")))
+    key, pid, before = (far.state / "identity/sign.key").read_bytes(), far.agent_pid(), world.entries()
+    wrong = rekey("nas", "--ssh", "far2")
+    fails(wrong, "`far2` is the machine `far2`, and not `nas`", "nothing was signed")
+    bare = fresh("bare2")
+    fails(rekey("far2", "--ssh", "bare2"), "`bare2` has no keys of this vault to replace", "--rekey")
+    want((world.entries(), bare.state.exists(), (far.state / "rekey").exists()), (before, False, False))
+    ran = rekey("far2", "--ssh", "far2")
+    has_new_keys(far, ran, key)
+    want(far.is_zombie(pid), True, "its agent runs anew")
+    assert "give the machine `far2`" in ran.stderr and "other keys" in ran.stderr, ran.stderr
+    want(controls(), set(), "connections left over")
+    # A no signs nothing, and the same line takes the keys that were made for it.
+    before = world.entries()
+    code, said = world.typed(["vault", "machine", "rekey", "far2", "--ssh", "far2"], [("Sign this? [y/N]", "n")])
+    want((code, world.entries()), (1, before), said)
+    key = (far.state / "identity/sign.key").read_bytes()
+    has_new_keys(far, rekey("far2", "--ssh", "far2"), key)
+
+
+@check
+def the_owners_own_host_gets_new_keys_in_one_command():
+    own = world.dir / "owner-state"
+    key = (own / "identity/sign.key").read_bytes()
+    ran = rekey("rtx1080")
+    want(ran.returncode, 0, ran.stdout + ran.stderr)
+    assert "rtx1080 is right: it follows the vault, and its file is as it should be" in ran.stdout, ran.stdout + ran.stderr
+    want((own / "identity/sign.key").read_bytes() == key, False)
+    put("by-the-new-keys")
+    wait("the new value", lambda: "by-the-new-keys" in pathlib.Path(OWN).read_text())
+
+
+@check
+def an_agent_that_was_begun_by_hand_is_taken_away_too():
+    far = world.hosts["far2"]
+    far.stop()
+    (far.state / "agent.pid").unlink()
+    env = {"HOME": str(far.home), "VAULT_STATE_DIR": str(far.state), "PATH": f"{far.home}/.local/bin:/usr/bin:/bin"}
+    by_hand = subprocess.Popen(["vault-agent", "run"], env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait("the agent", lambda: (far.state / "agent.sock").exists())
+    ran = world.run("vault", "machine", "remove", "far2", "--ssh", "far2", "--uninstall", "--yes")
+    assert "the agent is gone from `far2`" in ran.stderr, ran.stderr
+    want((by_hand.wait(PATIENCE), far.state.exists()), (0, False))
+
+
 @check
 def remove_with_targets_takes_the_file_too():
     late = world.hosts["late"]
@@ -396,14 +464,36 @@ def remove_with_targets_takes_the_file_too():
 
 
 # The steps of an ordinary way, counted: each is cut, and killed, once.
-fresh("count")
+put("one")
+count = fresh("count")
 (world.dir / "steps").unlink(missing_ok=True)
-right("count", world.try_run(*add("count")))
+ran = world.try_run(*add("count"))
+want(ran.returncode, 0, ran.stdout + ran.stderr)
 STEPS = world.steps()
-cells = [(step, kind) for step in range(1, STEPS + 1) for kind in ("cut", "kill")]
-if seed := os.environ.get("MATRIX_SEED"):
-    print(f"MATRIX_SEED={seed}: of {len(cells)} cuts and kills two are tried")
-    cells = random.Random(seed).sample(cells, 2)
+(world.dir / "steps").unlink()
+has_new_keys(count, rekey("count", "--ssh", "count"), b"")
+REKEY_STEPS = world.steps()
+
+
+def cells(steps, what):
+    """The moments to be tried: all of them, or two by the seed."""
+    all_of_them = [(step, kind) for step in range(1, steps + 1) for kind in ("cut", "kill")]
+    seed = os.environ.get("MATRIX_SEED")
+    if not seed or os.environ.get("MATRIX") == "full":
+        return all_of_them
+    print(f"MATRIX_SEED={seed}: of {len(all_of_them)} cuts and kills of {what} two are tried")
+    return random.Random(seed + what).sample(all_of_them, 2)
+
+
+def rekey_goes_on(step, kind):
+    key = (count.state / "identity/sign.key").read_bytes()
+    (world.dir / "steps").unlink(missing_ok=True)
+    (world.dir / "fault").write_text(f"{step} {kind}\n")
+    ran = rekey("count", "--ssh", "count")
+    assert ran.returncode != 0, ran.stdout + ran.stderr
+    if kind == "cut":
+        assert "run the same command again" in ran.stderr, ran.stderr
+    has_new_keys(count, rekey("count", "--ssh", "count"), key)
 
 
 def goes_on(step, kind):
@@ -415,12 +505,18 @@ def goes_on(step, kind):
     assert ran.returncode != 0, ran.stdout + ran.stderr
     if kind == "cut":
         assert "run the same command again" in ran.stderr, ran.stderr
-    right(name, world.try_run(*add(name)))
-    assert "OPENAI_API_KEY=one" in env_of(host)
+    ran = world.try_run(*add(name))
+    want(ran.returncode, 0, ran.stdout + ran.stderr)
+    assert f"{name} is right: ~/J-Jeco/.env v" in ran.stdout, ran.stdout + ran.stderr
+    assert "OPENAI_API_KEY=" in env_of(host)
     want(list((host.home / ".local/bin").glob(".vault*")), [], "left over")
     host.end()
 
 
-for step, kind in cells:
+for step, kind in cells(STEPS, "machine add"):
     attempt(f"after a {kind} at step {step} of {STEPS} the same line ends well", lambda: goes_on(step, kind))
+for step, kind in cells(REKEY_STEPS, "machine rekey"):
+    attempt(
+        f"after a {kind} at step {step} of {REKEY_STEPS} of new keys the same line ends well", lambda: rekey_goes_on(step, kind)
+    )
 end()

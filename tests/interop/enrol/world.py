@@ -190,4 +190,10 @@ class World:
         for child in reversed(self.children):
             child.kill()
             child.wait()
+        # The owner's own agent, where a command has started it anew.
+        if (noted := self.dir / "owner-state/agent.pid").exists():
+            try:
+                os.kill(int(noted.read_text()), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -29,7 +29,7 @@ use shared::time::Time;
 
 pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
-pub use exposure::{Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow};
+pub use exposure::{Borne, Copied, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};

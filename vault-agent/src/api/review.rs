@@ -3,6 +3,8 @@
 //! signs, who wrote which version, which machines are out, which secrets there are, which of them
 //! hold a key, and which a machine could read.
 
+use std::collections::BTreeMap;
+
 use shared::audit::{Fact, Op};
 use shared::error::Error;
 use shared::log::Version;
@@ -75,7 +77,8 @@ pub(super) async fn keys(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 }
 
 /// Answers what a machine could read, and what has become of it; a number is no name. That the keys
-/// of these secrets were looked at is on record then.
+/// of these secrets were looked at, and of those that are named as holding copies, is on record
+/// then.
 pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let engine = &call.api.engine;
     let found = engine.exposure(call.query.get("machine").unwrap_or_default()).await;
@@ -83,9 +86,13 @@ pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
         Ok(error) => error.into(),
         Err(why) => ApiFault::Broken(format!("{why:#}")),
     })?;
-    for secret in found.secrets.iter().filter(|secret| !secret.keys.is_empty()) {
-        let (who, path) = (Some(call.caller.who.clone()), Some(secret.path.clone()));
-        let ver = secret.versions.last().copied();
+    let keys = found.secrets.iter().flat_map(|secret| &secret.keys);
+    let copies = keys.flat_map(|key| &key.copies).map(|copied| (copied.path.clone(), None));
+    let mut looked_at: BTreeMap<SecretPath, Option<u64>> = copies.collect();
+    let secrets = found.secrets.iter().filter(|secret| !secret.keys.is_empty());
+    looked_at.extend(secrets.map(|it| (it.path.clone(), it.versions.last().copied())));
+    for (path, ver) in looked_at {
+        let (who, path) = (Some(call.caller.who.clone()), Some(path));
         let looked = Fact { who, path, ver, ..Fact::new(Op::LocalSubkeys) };
         let recorded = engine.record(looked).await;
         recorded.map_err(|why| ApiFault::Broken(format!("{why:#}")))?;

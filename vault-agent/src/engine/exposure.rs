@@ -1,6 +1,7 @@
 //! What a machine could read: everything that the log says was encrypted to it, which re-encryption
 //! does not undo; and which keys of that hold other values since.
 
+mod elsewhere;
 mod keys;
 mod lives;
 
@@ -15,7 +16,7 @@ use shared::path::SecretPath;
 use shared::signed::parse_strict;
 use shared::time::Time;
 
-use self::keys::{Opened, judge};
+use self::keys::{Judged, Opened, judge};
 use self::lives::{Life, Lives};
 use super::parts::Parts;
 use super::read::{self, Reach};
@@ -36,8 +37,15 @@ pub(super) async fn of(parts: &Arc<Parts>, asked: String) -> Result<Exposure> {
     for (path, versions) in seen {
         secrets.push(exposed(parts, path, &versions).await?);
     }
-    let (number, Life { names, removed, .. }) = (life.number(), life);
-    Ok(Exposure { number, names, removed, namesakes, secrets })
+    let all = secrets.iter_mut().map(|(secret, keys)| (&secret.path, keys)).collect();
+    let unsearched = elsewhere::find(parts, all).await?;
+    let told = secrets.into_iter().map(|(secret, keys)| Exposed {
+        keys: keys.into_iter().map(|judged| judged.key).collect(),
+        ..secret
+    });
+    let (secrets, number) = (told.collect(), life.number());
+    let Life { names, removed, .. } = life;
+    Ok(Exposure { number, names, removed, namesakes, secrets, unsearched })
 }
 
 type Seen = BTreeMap<SecretPath, BTreeSet<u64>>;
@@ -59,12 +67,12 @@ fn walk(conn: &rusqlite::Connection, asked: &str) -> Result<Option<(Life, Vec<Nu
     Ok(Some((life.clone(), lives.namesakes(asked, life), walk.seen)))
 }
 
-/// Tells what has become of a secret that was encrypted to the machine.
+/// Tells what has become of a secret that was encrypted to the machine, and of its keys.
 async fn exposed(
     parts: &Arc<Parts>,
     path: SecretPath,
     versions: &BTreeSet<u64>,
-) -> Result<Exposed> {
+) -> Result<(Exposed, Vec<Judged>)> {
     let Found { may_read, issuer, newest, kept } = find(parts, &path, versions);
     let is_deleted = newest.is_none();
     let (mut opened, mut unread) = (Vec::new(), None);
@@ -85,7 +93,8 @@ async fn exposed(
         Some(_) => Vec::new(),
     };
     let empty = keys.is_empty() && unread.is_none() && !is_deleted;
-    Ok(Exposed { path, versions: versions.iter().copied().collect(), issuer, unread, keys, empty })
+    let versions = versions.iter().copied().collect();
+    Ok((Exposed { path, versions, issuer, unread, keys: Vec::new(), empty }, keys))
 }
 
 /// What the state says of a secret.

@@ -35,7 +35,9 @@ const FRAME: usize = 512;
 const STEP: usize = 16;
 /// Re-encryptions without an act that are prepared at once, about: however many there are, what is
 /// prepared fits into an answer, and each time some are done.
-const ROUND: usize = if cfg!(test) { 100 } else { 4_000 };
+const ROUND: usize = if cfg!(test) { 100 } else { 500 };
+/// Re-encryptions that a removal waits for, at most: whoever goes is out before more than these.
+const FEW: usize = 250;
 
 /// A live version whose readers change.
 struct Stale {
@@ -70,7 +72,7 @@ pub(super) async fn prepare(parts: &Parts, request: PrepareRequest) -> Result<Pr
     let size = stale.iter().map(|(due, _)| due.size).sum::<u64>();
     let most = if ops.is_empty() {
         ROUND
-    } else if size > INLINE as u64 {
+    } else if size > INLINE as u64 || (is_removal(&ops) && stale.len() > FEW) {
         0
     } else {
         usize::MAX
@@ -80,6 +82,10 @@ pub(super) async fn prepare(parts: &Parts, request: PrepareRequest) -> Result<Pr
     let mut all = ops;
     all.extend(rewraps.into_iter().map(Op::Rewrap));
     Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable, left, due })
+}
+
+fn is_removal(ops: &[Op]) -> bool {
+    ops.iter().any(|op| matches!(op, Op::MachineRemove { .. }))
 }
 
 type Survey = (Ground, Vec<(Due, Stale)>, Vec<Unreadable>);

@@ -1,16 +1,18 @@
 //! New keys for a host that is in a vault. They are made in a folder beside those that it has,
 //! which hold until the vault knows the new ones; then the two folders change places in one step.
+//! It is over once an agent runs with them.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use shared::keys::VerifyKey;
 use shared::name::Name;
 use shared::signed::VaultId;
-use shared::token::MachineLine;
+use shared::token::{Line as _, MachineLine};
 
-use host::files::{self, Access};
+use host::files::{self, Access, FolderLock};
 use host::hint::{hinted, parsed};
+use host::systemd::Credential;
 use machine::identity::{Key, MachineKeys, Pins, load_json};
 use machine::paths::Paths;
 
@@ -26,10 +28,19 @@ pub(super) fn is_begun(paths: &Paths) -> bool {
     MachineKeys::exist(&next(paths))
 }
 
-/// Makes the next keys, unless they are there, and returns their line.
+/// Waits for what else is done about keys on this host, as by a command that was given up.
 ///
 /// # Errors
-/// If this host belongs to no vault, or systemd keeps its keys sealed.
+/// If the state folder cannot be locked.
+pub(super) fn in_turn(paths: &Paths) -> Result<FolderLock> {
+    Ok(files::lock_folder(&paths.identity())?)
+}
+
+/// Makes the next keys, unless they are there, and returns their line: that of those which have
+/// taken over, as long as no agent has run with them.
+///
+/// # Errors
+/// If this host belongs to no vault.
 pub(super) fn make(name: Option<Name>, paths: &Paths) -> Result<MachineLine> {
     let Some(pins) = Pins::load(paths)? else {
         bail!(hinted(
@@ -37,11 +48,9 @@ pub(super) fn make(name: Option<Name>, paths: &Paths) -> Result<MachineLine> {
             "run `vault-agent init` without --rekey"
         ));
     };
-    if Key::ALL.iter().any(|key| key.sealed(paths).exists()) {
-        bail!(hinted(
-            format!("the keys in `{}` are sealed by systemd", paths.identity().display()),
-            "move the state away and join anew, as a host that comes back does"
-        ));
+    let _turn = in_turn(paths)?;
+    if let Some(line) = load_json::<String>(&note(paths))? {
+        return Ok(parsed(MachineLine::from_line(&line))?);
     }
     let next = next(paths);
     if !MachineKeys::exist(&next) && next.state.exists() {
@@ -51,10 +60,14 @@ pub(super) fn make(name: Option<Name>, paths: &Paths) -> Result<MachineLine> {
     Ok(parsed(MachineKeys::load_or_create(&next)?.line(name.unwrap_or(pins.name)))?)
 }
 
+/// Tells whether systemd keeps the keys of this host sealed.
+pub(super) fn is_sealed(paths: &Paths) -> bool {
+    Key::ALL.iter().any(|key| key.sealed(paths).exists())
+}
+
 /// Tells whether the next keys have taken over already, and only the old ones are left to be wiped.
-pub(super) fn have_taken_over(paths: &Paths) -> Result<bool> {
-    let taken: Option<VerifyKey> = load_json(&note(paths))?;
-    Ok(taken == Some(MachineKeys::load(paths)?.sign.verify_key()))
+pub(super) fn have_taken_over(paths: &Paths) -> bool {
+    note(paths).exists()
 }
 
 /// Refuses pins of another vault than this host's.
@@ -68,19 +81,53 @@ pub(super) fn demand_vault(vault: VaultId, paths: &Paths) -> Result<()> {
     }
 }
 
-/// Puts the next keys in the place of those that this host has, in one step.
-pub(super) fn exchange(paths: &Paths) -> Result<()> {
+/// Puts the next keys in the place of those that this host has, in one step; sealed, if those are.
+///
+/// # Errors
+/// If systemd does not seal them, or the folders do not change places: the keys of before hold.
+pub(super) fn exchange(name: Name, paths: &Paths) -> Result<()> {
     let next = next(paths);
-    let key = MachineKeys::load(&next)?.sign.verify_key();
-    let text = serde_json::to_vec(&key).context("writing a key as JSON")?;
-    // First, so that a second attempt knows which keys are which.
-    files::replace_trusted(&note(paths), &text, Access::PRIVATE)?;
+    let line = parsed(MachineKeys::load(&next)?.line(name))?.to_line()?;
+    if is_sealed(paths) {
+        sealing(&next).iter().try_for_each(Credential::seal)?;
+    }
+    let text = serde_json::to_vec(&line).context("writing a line as JSON")?;
+    // It goes with them, so that a second attempt knows which keys are which.
+    files::replace_trusted(&note(&next), &text, Access::PRIVATE)?;
     Ok(files::exchange_folders(&paths.identity(), &next.identity())?)
 }
 
-/// Wipes the old keys.
+/// Wipes the old keys, and the new ones where they lie open beside their sealed ones.
+///
+/// # Errors
+/// If they cannot be overwritten or removed.
 pub(super) fn clear(paths: &Paths) -> Result<()> {
+    if is_sealed(paths) && have_taken_over(paths) {
+        sealing(paths).iter().try_for_each(Credential::wipe)?;
+    }
     remove(&next(paths))
+}
+
+/// Notes that an agent is about to run with the keys that have taken over, if any have: whatever
+/// follows is another renewal.
+///
+/// # Errors
+/// If the old keys cannot be wiped, or the note cannot be removed.
+pub fn settle(paths: &Paths) -> Result<()> {
+    if have_taken_over(paths) {
+        let _turn = in_turn(paths)?;
+        clear(paths)?;
+        files::remove_trusted(&note(paths))?;
+    }
+    Ok(())
+}
+
+fn sealing(paths: &Paths) -> [Credential; 2] {
+    Key::ALL.map(|key| Credential {
+        name: key.credential(),
+        open: key.file(paths),
+        sealed: key.sealed(paths),
+    })
 }
 
 fn remove(next: &Paths) -> Result<()> {
@@ -95,8 +142,9 @@ fn remove(next: &Paths) -> Result<()> {
     Ok(())
 }
 
-fn note(paths: &Paths) -> std::path::PathBuf {
-    next(paths).state.join("taken.json")
+/// Beside the keys that have taken over: their line.
+fn note(paths: &Paths) -> PathBuf {
+    paths.identity().join("rekeyed.json")
 }
 
 #[cfg(test)]
@@ -124,29 +172,36 @@ mod tests {
         let old = own();
         let line = make(None, &paths).unwrap();
         assert_eq!(make(None, &paths).unwrap(), line, "the same line again");
-        assert!(is_begun(&paths) && !have_taken_over(&paths).unwrap());
+        assert!(is_begun(&paths) && !have_taken_over(&paths));
         assert_eq!((own(), line.name.as_str()), (old.clone(), "vps"));
-        exchange(&paths).unwrap();
+        exchange(line.name.clone(), &paths).unwrap();
         // Killed before the old ones were wiped.
-        assert!(is_begun(&paths) && have_taken_over(&paths).unwrap());
+        assert!(is_begun(&paths) && have_taken_over(&paths));
         assert_eq!(own(), line.sign);
         assert_eq!(MachineKeys::load(&next(&paths)).unwrap().sign.verify_key(), old);
         clear(&paths).unwrap();
         assert!(!is_begun(&paths) && !next(&paths).state.exists());
+        assert_eq!(make(None, &paths).unwrap(), line, "no agent has run with them");
+        settle(&paths).unwrap();
         assert_ne!(make(None, &paths).unwrap().sign, line.sign);
-        assert!(!have_taken_over(&paths).unwrap());
+        assert!(!have_taken_over(&paths));
+        settle(&paths).unwrap();
+        assert!(is_begun(&paths), "an agent that starts wipes no next keys");
     }
 
     #[test]
     fn what_a_killed_wiping_left_is_no_next_key() {
         let dir = tempfile::tempdir().unwrap();
         let paths = host(&dir);
-        make(None, &paths).unwrap();
-        exchange(&paths).unwrap();
+        let line = make(None, &paths).unwrap();
+        exchange(line.name.clone(), &paths).unwrap();
         fs::remove_dir_all(next(&paths).identity()).unwrap();
         assert!(!is_begun(&paths));
-        make(None, &paths).unwrap();
-        assert!(!have_taken_over(&paths).unwrap());
+        // An agent that starts now finishes it.
+        settle(&paths).unwrap();
+        assert!(!next(&paths).state.exists());
+        assert_ne!(make(None, &paths).unwrap().sign, line.sign);
+        assert!(!have_taken_over(&paths));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use machine::paths::Paths;
 use host::term::Term;
 
 /// What agent and command line write into the state folder; pins come last.
-const FILES: [&str; 29] = [
+const FILES: [&str; 30] = [
     "agent.db",
     "agent.db-journal",
     "agent.db-shm",
@@ -23,6 +23,7 @@ const FILES: [&str; 29] = [
     "credentials.sock",
     "identity/age.key",
     "identity/age.key.sealed",
+    "identity/rekeyed.json",
     "identity/sign.key",
     "identity/sign.key.sealed",
     "init.json",
@@ -47,8 +48,8 @@ const FILES: [&str; 29] = [
 const RECORDS: [&str; 2] = ["written", "vault/written"];
 
 /// What is left of keys that were made beside those of this host, once they are wiped.
-const REKEY: [&str; 6] =
-    ["agent.db", "agent.db-journal", "agent.db-shm", "agent.db-wal", "pins.json", "taken.json"];
+const REKEY: [&str; 5] =
+    ["agent.db", "agent.db-journal", "agent.db-shm", "agent.db-wal", "pins.json"];
 
 /// Acts that were begun, each with the only copy of an admin's key in it.
 const BEGUN: [&str; 2] = ["appointing.json", "recovering.json"];

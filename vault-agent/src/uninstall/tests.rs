@@ -30,7 +30,7 @@ fn agent(dir: &tempfile::TempDir, name: &str) -> Paths {
         "renewal.json",
         ".appointing.json.vault-new",
         "rekey/pins.json",
-        "rekey/taken.json",
+        "identity/rekeyed.json",
     ] {
         files::write_private(&paths.state.join(name), b"").unwrap();
     }

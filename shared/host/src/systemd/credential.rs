@@ -35,7 +35,7 @@ impl Credential {
     ///
     /// # Errors
     /// If systemd cannot; the key is as it was.
-    pub(super) fn seal(&self) -> Result<()> {
+    pub fn seal(&self) -> Result<()> {
         let Some((access, plain)) = read(&self.open)? else { return Ok(()) };
         let content = creds("encrypt", &self.name, plain.as_bytes())?;
         files::replace_trusted(&self.sealed, &content, access)?;
@@ -51,7 +51,10 @@ impl Credential {
     }
 
     /// Overwrites and removes the file in which the key lies open, if there is one.
-    pub(super) fn wipe(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it cannot be.
+    pub fn wipe(&self) -> Result<()> {
         if !self.is_open() {
             return Ok(());
         }

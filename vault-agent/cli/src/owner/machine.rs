@@ -2,11 +2,13 @@
 
 mod add;
 mod approve;
+mod both_ends;
 mod enrolment;
 mod exposed;
 mod guests;
 mod invite;
 mod list;
+mod new_keys;
 mod over_ssh;
 mod place;
 mod rekey;
@@ -36,7 +38,7 @@ pub enum Command {
     Set(set::Args),
     /// Give a machine another name; it keeps its keys, its access and its history
     Rename(rename::Args),
-    /// Give a machine new keys; its name, its access and its history stay
+    /// Give a machine new keys, over ssh or by a line; its name, its access and its history stay
     Rekey(rekey::Args),
     /// Remove a machine, and re-encrypt what it could read
     Remove(remove::Args),
@@ -47,8 +49,9 @@ pub enum Command {
 
 const EXPOSED: &str = "\
 Exits with 2 until no key of it is in use any more. A key is still in use while the newest version
-of its secret holds a value that was ever encrypted to the machine. DID READ is the audit log's
-word; it takes a read grant on sys/audit.";
+of its secret holds a value that was ever encrypted to the machine, or another key that this host
+reads holds that very value. Not followed: a part of a value, values of less than 8 bytes, and
+numbers. DID READ is the audit log's word; it takes a read grant on sys/audit.";
 
 pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {

@@ -1,5 +1,5 @@
-//! The other end of `vault machine add --ssh`: a host that the user can log in to. No secret
-//! travels: public keys come back, programs and pins go out.
+//! The other end of `vault machine add --ssh`: a host that the user can log in to, or this one. No
+//! secret travels: public keys come back, programs and pins go out.
 
 mod connection;
 mod leaving;
@@ -10,11 +10,11 @@ mod script;
 mod steps;
 
 pub use connection::Connection;
-pub use leaving::{Leaving, Machine};
+pub use leaving::{Leaving, Machine, seek};
 pub use probe::Probe;
-pub use reached::{Reached, Wish, look};
+pub use reached::{Reached, Standing, Wish, ask, look};
 pub use script::OURS;
-pub use steps::{Added, Host, TargetWish};
+pub use steps::{Added, Host, Start, TargetWish};
 
 /// The user's own ssh.
 pub const SSH: &str = "ssh";

@@ -24,6 +24,10 @@ pub struct Exposure {
     pub namesakes: Vec<Number>,
     /// By path.
     pub secrets: Vec<Exposed>,
+    /// How many secrets were not looked through for copies of values: the host that was asked may
+    /// not read them, or does not hold their newest version.
+    #[serde(default)]
+    pub unsearched: u64,
 }
 
 /// A name that a machine bore.
@@ -64,6 +68,18 @@ pub struct ExposedKey {
     pub versions: Vec<u64>,
     /// What holds it today.
     pub now: KeyNow,
+    /// Other keys that hold a value of it today, as far as they are named.
+    #[serde(default)]
+    pub copies: Vec<Copied>,
+}
+
+/// A key that holds another one's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// The secret.
+    pub path: SecretPath,
+    /// Its key.
+    pub key: String,
 }
 
 /// What has become of a value that a machine could read.

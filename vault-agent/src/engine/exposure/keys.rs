@@ -13,53 +13,72 @@ use crate::engine::types::Content;
 use machine::binary;
 use machine::local::{ExposedKey, KeyNow};
 
+/// Fewest bytes of a value whose copies are looked for: a shorter one, as `true`, is anywhere.
+const TELLING: usize = 8;
+
 /// A version that opened.
 pub(super) struct Opened {
     pub(super) ver: u64,
     pub(super) time: Time,
-    /// A hash of each key's value.
-    values: BTreeMap<String, Hash>,
+    pub(super) values: BTreeMap<String, Value>,
+}
+
+/// A key's value, which nobody can read out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Value {
+    pub(super) hash: Hash,
+    /// Whether two that are equal are one copied.
+    pub(super) is_telling: bool,
+}
+
+/// A key that was judged, and the values of it that the machine could read.
+pub(super) struct Judged {
+    pub(super) key: ExposedKey,
+    pub(super) values: BTreeSet<Value>,
 }
 
 impl Opened {
     /// Takes the keys of a content; none of one that is no object.
     pub(super) fn new(content: &Content, time: Time) -> Self {
         let values = match content.kind {
-            Kind::Raw => BTreeMap::from([(binary::FILE.to_owned(), Hash::of(&[content.expose()]))]),
+            Kind::Raw => {
+                let hash = Hash::of(&[content.expose()]);
+                let is_telling = content.expose().len() >= TELLING;
+                BTreeMap::from([(binary::FILE.to_owned(), Value { hash, is_telling })])
+            }
             Kind::Kv => {
                 let fields = serde_json::from_slice::<BTreeMap<String, &RawValue>>;
                 let fields = fields(content.expose()).unwrap_or_default();
-                fields.into_iter().map(|(key, value)| (key, value_hash(value))).collect()
+                fields.into_iter().map(|(key, value)| (key, Value::of(value))).collect()
             }
         };
         Self { ver: content.ver, time, values }
     }
 }
 
-/// Hashes what a value says, however it is spelled.
-fn value_hash(raw: &RawValue) -> Hash {
-    let text = match serde_json::from_str::<String>(raw.get()).map(Zeroizing::new) {
-        Ok(text) => return Hash::of(&[b"text", text.as_bytes()]),
-        Err(_) => serde_json::from_str::<serde_json::Value>(raw.get()),
-    };
-    let text = Zeroizing::new(text.map(|value| value.to_string()).unwrap_or_default());
-    Hash::of(&[b"json", text.as_bytes()])
+impl Value {
+    /// Hashes what a value says, however it is spelled.
+    fn of(raw: &RawValue) -> Self {
+        if let Ok(text) = serde_json::from_str::<String>(raw.get()).map(Zeroizing::new) {
+            let hash = Hash::of(&[b"text", text.as_bytes()]);
+            return Self { hash, is_telling: text.len() >= TELLING };
+        }
+        let value = serde_json::from_str::<serde_json::Value>(raw.get());
+        let text = Zeroizing::new(value.map(|value| value.to_string()).unwrap_or_default());
+        Self { hash: Hash::of(&[b"json", text.as_bytes()]), is_telling: false }
+    }
 }
 
 /// Judges the keys of a secret by its versions that open, in order, the newest of which is what
 /// holds today unless the secret `is_deleted`. What was encrypted to the machine and opens no more
 /// counts with the next version that does: nobody can tell which keys changed between the two.
-pub(super) fn judge(
-    opened: &[Opened],
-    exposed: &BTreeSet<u64>,
-    is_deleted: bool,
-) -> Vec<ExposedKey> {
+pub(super) fn judge(opened: &[Opened], exposed: &BTreeSet<u64>, is_deleted: bool) -> Vec<Judged> {
     // Each version of the machine's, and the one that speaks for it.
     let spoken = exposed.iter().filter_map(|ver| {
         let at = opened.partition_point(|one| one.ver < *ver);
         Some((*ver, opened.get(at)?))
     });
-    let mut keys: BTreeMap<&str, (Vec<u64>, BTreeSet<Hash>)> = BTreeMap::new();
+    let mut keys: BTreeMap<&str, (Vec<u64>, BTreeSet<Value>)> = BTreeMap::new();
     for (ver, one) in spoken {
         for (key, value) in &one.values {
             let (versions, values) = keys.entry(key).or_default();
@@ -69,13 +88,14 @@ pub(super) fn judge(
     }
     let judged = keys.into_iter().map(|(key, (versions, values))| {
         let now = if is_deleted { KeyNow::Deleted } else { now(opened, key, &values) };
-        ExposedKey { key: key.to_owned(), versions, now }
+        let key = ExposedKey { key: key.to_owned(), versions, now, copies: Vec::new() };
+        Judged { key, values }
     });
     judged.collect()
 }
 
 /// Tells what holds a key today of which the machine could read `values`.
-fn now(opened: &[Opened], key: &str, values: &BTreeSet<Hash>) -> KeyNow {
+fn now(opened: &[Opened], key: &str, values: &BTreeSet<Value>) -> KeyNow {
     let is_clean = |one: &&Opened| one.values.get(key).is_none_or(|value| !values.contains(value));
     let Some(first) = opened.iter().rev().take_while(is_clean).last() else {
         return KeyNow::InUse;
@@ -104,7 +124,7 @@ mod tests {
     fn check(versions: &[(u64, &str)], exposed: &[u64], expected: &[&str]) {
         let opened: Vec<Opened> = versions.iter().map(|(ver, text)| opened(*ver, text)).collect();
         let exposed = exposed.iter().copied().collect();
-        let told = judge(&opened, &exposed, false).into_iter().map(|key| {
+        let told = judge(&opened, &exposed, false).into_iter().map(|Judged { key, .. }| {
             let now = match key.now {
                 KeyNow::InUse => "in use".to_owned(),
                 KeyNow::Changed { ver, .. } => format!("changed {ver}"),

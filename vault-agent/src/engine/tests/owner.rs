@@ -114,8 +114,8 @@ async fn a_large_act_is_split_and_each_part_builds_on_the_last() {
     // A machine that is taken off again changes every reader list once more.
     let remove = Op::MachineRemove { number: world.number("vps"), reason: Text::default() };
     let prepared = prepare(&home, vec![remove]).await;
-    assert_eq!(rewraps(&prepared), 1200);
-    // Where the act alone went in, the others follow some at a time.
+    // The act alone goes in, and the others follow some at a time.
+    assert_eq!((rewraps(&prepared), prepared.due, prepared.left), (0, 1200, true));
     home.engine.submit(sign(&world, &home, &prepared).remove(0)).await.unwrap();
     let stale = || home.engine.state(|state| state.stale().count());
     let mut rounds = 0;
@@ -127,7 +127,7 @@ async fn a_large_act_is_split_and_each_part_builds_on_the_last() {
         assert!(stale() < before && prepared.left == (stale() > 0));
         rounds += 1;
     }
-    assert_eq!(rounds, 2);
+    assert!(rounds > 10, "{rounds}");
 }
 
 /// Whoever is to go has written more than one request carries.

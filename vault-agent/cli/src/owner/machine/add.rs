@@ -30,6 +30,10 @@ pub struct Args {
     #[arg(long)]
     rekey: bool,
 
+    /// Re-encrypt the earlier versions that are kept, too: else it gets the newest alone
+    #[arg(long)]
+    history: bool,
+
     /// Have it reach the server at this host:port instead; repeatable
     #[arg(long, value_name = "ADDRESS")]
     server: Vec<String>,
@@ -60,6 +64,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     };
     let terms = Terms { read, write, sleeps: args.sleeps, rekey };
     let owner = Owner::at(global, &args.signing)?;
+    let owner = if args.history { owner.with_history() } else { owner };
     let addresses = addresses(&args.server, &owner, global)?;
     let named = args.machine.as_deref();
     match named.filter(|_| args.ssh.is_empty()) {

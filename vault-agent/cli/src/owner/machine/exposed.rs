@@ -64,6 +64,13 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
             "{unread} {secrets} could not be judged here: ask on a host that may read all"
         ));
     }
+    if exposure.unsearched > 0 && !rows.is_empty() {
+        let secrets = if exposure.unsearched == 1 { "secret was" } else { "secrets were" };
+        global.term.say(format!(
+            "{} {secrets} not looked through for copies: they are not on this host",
+            exposure.unsearched
+        ));
+    }
     if left > 0 {
         return Ok(Exit::REMOTE);
     }
@@ -116,7 +123,16 @@ fn rows(secrets: &[Exposed]) -> Vec<Row<'_>> {
 impl Row<'_> {
     /// Tells whether somebody has to change it.
     fn is_in_use(&self) -> bool {
-        self.key.is_some_and(|key| key.now == KeyNow::InUse)
+        self.key.is_some_and(|key| key.now == KeyNow::InUse || !key.copies.is_empty())
+    }
+
+    /// Says where else its values lie today.
+    fn elsewhere(&self) -> String {
+        let Some((first, rest)) = self.key.and_then(|key| key.copies.split_first()) else {
+            return String::new();
+        };
+        let more = if rest.is_empty() { String::new() } else { format!(" +{}", rest.len()) };
+        format!("{} {}{more}", first.path, first.key)
     }
 
     /// Tells whether nobody here knows.
@@ -131,8 +147,11 @@ impl Row<'_> {
     /// Says what has become of it, as a word for programs and in words for people, and since when.
     fn now(&self) -> (&'static str, String, Option<(u64, Time)>) {
         let since = |ver: u64, time: Time| Some((ver, time));
+        let place = self.elsewhere();
         match self.key.map(|key| key.now) {
-            Some(KeyNow::InUse) => ("in_use", "still in use".to_owned(), None),
+            Some(KeyNow::InUse) if place.is_empty() => ("in_use", "still in use".to_owned(), None),
+            Some(KeyNow::InUse) => ("in_use", format!("still in use, and in {place}"), None),
+            Some(_) if !place.is_empty() => ("copied", format!("still in use in {place}"), None),
             Some(KeyNow::Changed { ver, time }) => {
                 ("changed", format!("changed in v{ver}"), since(ver, time))
             }
@@ -170,7 +189,7 @@ fn shown(rows: &[Row<'_>], reads: &Reads) -> Shown {
 
 /// Returns what scripts read.
 fn document(exposure: &Exposure, rows: &[Row<'_>], reads: &Reads, left: usize) -> Value {
-    let Exposure { number, names, removed, namesakes, .. } = exposure;
+    let Exposure { number, names, removed, namesakes, unsearched, .. } = exposure;
     let name = |borne: &Borne| {
         json!({
             "name": borne.name, "since": borne.since.to_string(),
@@ -193,12 +212,14 @@ fn document(exposure: &Exposure, rows: &[Row<'_>], reads: &Reads, left: usize) -
             "versions": row.versions(), "issuer": row.secret.issuer, "why": row.secret.unread,
             "read_version": read.and_then(|(ver, _)| ver),
             "read_time": read.map(|(_, time)| time.to_string()),
+            "copies": row.key.map(|key| &key.copies[..]).unwrap_or_default(),
         })
     });
     json!({
         "machine": names.last().map(|borne| &borne.name), "number": number,
         "names": names.iter().map(name).collect::<Vec<_>>(), "removed": removed,
         "namesakes": namesakes, "keys": keys.collect::<Vec<_>>(), "left": left,
+        "unsearched": unsearched,
         "reads_unknown": reads.unknown,
         "reads_known_since": reads.known_since.map(|at| at.to_string()),
     })
@@ -323,9 +344,10 @@ fn ranges(versions: &[u64]) -> String {
 mod tests {
     use super::*;
     use crate::testing::{World, now};
+    use machine::local::Copied;
 
     fn key(key: &str, versions: &[u64], now: KeyNow) -> ExposedKey {
-        ExposedKey { key: key.to_owned(), versions: versions.to_vec(), now }
+        ExposedKey { key: key.to_owned(), versions: versions.to_vec(), now, copies: Vec::new() }
     }
 
     fn secret(path: &str, versions: &[u64], keys: Vec<ExposedKey>) -> Exposed {
@@ -341,6 +363,10 @@ mod tests {
         let mut secrets = Vec::new();
         if left {
             keys.push(key("B", &[2], KeyNow::InUse));
+            let copy =
+                |key: &str| Copied { path: "secret/copy".parse().unwrap(), key: key.to_owned() };
+            let copies = vec![copy("D"), copy("E")];
+            keys.push(ExposedKey { copies, ..key("D", &[1], KeyNow::Changed { ver, time }) });
             let unread = Some("this machine may not read it".to_owned());
             secrets.push(Exposed { unread, ..secret("secret/other", &[7], Vec::new()) });
         }
@@ -358,6 +384,7 @@ mod tests {
             removed: Some(Removed { number: 2, entry: 9, time: now(), by, reason, goes_on: None }),
             namesakes: vec![4],
             secrets,
+            unsearched: u64::from(left),
         }
     }
 

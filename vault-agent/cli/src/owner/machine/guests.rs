@@ -108,7 +108,7 @@ pub fn reach<'a>(
 ///
 /// # Errors
 /// If the server answers under none of its addresses from there.
-fn remark(host: &str, probe: &Probe, global: &Global) -> Result<()> {
+pub fn remark(host: &str, probe: &Probe, global: &Global) -> Result<()> {
     let off = probe.clock_off(clock::now().as_secs());
     if off.unsigned_abs() > CLOCK {
         let age = clock::age(off.unsigned_abs());

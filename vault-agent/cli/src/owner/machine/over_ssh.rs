@@ -13,11 +13,11 @@ use shared::token::{Line as _, PinLine};
 use super::enrolment::{Terms, Way};
 use super::guests::{Guest, admit, foresee, reach};
 use super::place::{Place, secrets};
-use super::waiting::{self, Expected, Kept, Waited};
+use super::waiting::{self, Expected, Kept, Waited, What};
 use crate::context::Global;
 use crate::owner::first_contact;
 use crate::owner::signing::act::Owner;
-use crate::owner::ssh::{Added, Probe, TargetWish, Wish};
+use crate::owner::ssh::{Added, Probe, Start, TargetWish, Wish};
 use host::account;
 use host::hint::{self, Exit, Failure, hinted, parsed};
 use host::shown::Shown;
@@ -191,7 +191,7 @@ fn finish(
     let anew = host.is_renewed || !matches!(way, Way::In(..));
     let mut is_started = false;
     let start = |anew: bool| -> Result<()> {
-        for note in host.start(anew)? {
+        for note in host.start(if anew { Start::Anew } else { Start::Once })? {
             term.say(Shown::from(format!("{name}: ")) + note);
         }
         Ok(())
@@ -211,7 +211,8 @@ fn finish(
         return Ok(());
     }
     start(anew && !is_started)?;
-    match waiting::wait(&Expected { name, target: kept.as_ref() }, &global.client()?)? {
+    let what = kept.as_ref().map_or(What::Nothing, What::File);
+    match waiting::wait(&Expected { name, what }, &global.client()?)? {
         Waited::Right(what) => {
             let seconds = begun.elapsed().as_secs_f64();
             Ok(term.line(

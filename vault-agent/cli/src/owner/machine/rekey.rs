@@ -1,11 +1,14 @@
-//! `vault machine rekey`: gives a machine the new keys whose line `vault-agent init --rekey`
-//! printed on its host. Name, access and history stay, and the old keys are dead at once.
+//! `vault machine rekey`: gives a machine new keys. Name, access and history stay, and the old keys
+//! are dead at once. By the line that `vault-agent init --rekey` printed on its host, or at both
+//! ends at once, which is [`super::both_ends`]'.
 
 use anyhow::{Result, bail};
 use shared::name::Name;
 use shared::token::{Line as _, MachineLine, PinLine};
 
-use super::enrolment::{addresses, rekeying};
+use super::both_ends;
+use super::enrolment::addresses;
+use super::new_keys::sign;
 use crate::context::Global;
 use crate::owner::owning::{Signing, active};
 use crate::owner::signing::act::{Owner, Signed};
@@ -14,16 +17,28 @@ use machine::local::{MACHINES, Machines};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Run `vault-agent init --rekey` on its host first: it prints the line, and six words to compare. Run
-the `vault-agent join` line that this prints there, and restart the agent. Until then the keys of
-before stay on the host, and its files are kept.")]
+On the very host that is to get new keys the name is enough. Without ssh run `vault-agent init
+--rekey` on its host first: it prints the line, and six words to compare. Run the `vault-agent join`
+line that this prints there, and restart the agent. Until then the keys of before stay on the host,
+and its files are kept.")]
 pub struct Args {
     /// The machine
     machine: String,
 
     /// Line that `vault-agent init --rekey` printed there
     #[arg(value_name = "VLTM1-…")]
-    line: String,
+    line: Option<String>,
+
+    /// Do both ends: make the keys there, have them take over, and restart the agent
+    #[arg(long, value_name = "[USER@]HOST", conflicts_with = "line")]
+    ssh: Option<String>,
+
+    #[command(flatten)]
+    ends: both_ends::Flags,
+
+    /// Re-encrypt the earlier versions that are kept, too: else it gets the newest alone
+    #[arg(long)]
+    history: bool,
 
     #[command(flatten)]
     signing: Signing,
@@ -31,60 +46,56 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let name: Name = parsed(args.machine.parse())?;
-    let line = parsed(MachineLine::from_line(&args.line))?;
+    let line = args.line.as_ref().map(|line| parsed(MachineLine::from_line(line))).transpose()?;
+    let owner = Owner::at(global, &args.signing)?;
+    let owner = if args.history { owner.with_history() } else { owner };
+    let all: Machines = global.client()?.get(MACHINES, &[])?;
+    let row = active(&all, &name)?;
+    // One whose keys are others by now finds itself in the vault no more.
+    let is_own = all.own.map_or(owner.pins.name == name, |own| own == row.number);
+    let owner = if is_own { owner.at_once() } else { owner };
+    if let Some(line) = line {
+        return by_line(&line, name, &owner, global);
+    }
+    let end = match &args.ssh {
+        Some(ssh) => both_ends::reach(ssh, row, &all, &args.ends, &owner, global)?,
+        None if is_own => both_ends::here(&name, &args.ends, &owner, global)?,
+        None => bail!(hinted(
+            format!("`{name}` is another host than this"),
+            format!(
+                "add `--ssh HOST`, or pass the line that `vault-agent init --rekey --name {name}` \
+                 prints there"
+            )
+        )),
+    };
+    both_ends::run(&end, &name, &all.server, &args.ends, &owner, global)
+}
+
+/// Signs for the keys of a line, and prints the one to run there.
+fn by_line(line: &MachineLine, name: Name, owner: &Owner<'_>, global: &Global) -> Result<Exit> {
     if line.name != name {
         bail!(hinted(
             format!("the line is for a machine `{}`, and not for `{name}`", line.name),
             format!("run `vault-agent init --rekey --name {name}` on its host")
         ));
     }
-    let owner = Owner::at(global, &args.signing)?;
-    let addresses = addresses(&[], &owner, global)?;
-    let mut server = Vec::new();
-    let mut signed = owner
-        .sign(|all| {
-            server.clone_from(&all.server);
-            if is_known(&line, all) {
-                return Ok(Vec::new());
-            }
-            let row = active(all, &name)?;
-            if all.own == Some(row.number) {
-                bail!(hinted(
-                    format!("`{name}` is this machine"),
-                    "re-key it from another machine that has an admin key"
-                ));
-            }
-            global.term.say(format!(
+    let addresses = addresses(&[], owner, global)?;
+    let compare = || {
+        global.term.say(format!(
             "compare the six words below with those that `vault-agent init` shows on `{name}`; if \
              they differ, somebody has changed the line"
         ));
-            Ok(vec![rekeying(&line, row, all.next)])
-        })
-        .or_else(|fault| {
-            // The same command before may have come this far, too.
-            let all: Machines = global.client()?.get(MACHINES, &[])?;
-            server.clone_from(&all.server);
-            if is_known(&line, &all) { Ok(Signed::Needless) } else { Err(fault) }
-        })?;
+    };
+    let (mut signed, server) = sign(line, compare, owner, global)?;
     if signed == Signed::Needless {
-        global.term.say(format!("machine `{name}` has these keys already"));
         // What an earlier attempt has left.
         signed = owner.finish()?;
     }
-    match signed {
-        Signed::Needless => {}
-        Signed::Declined => return Ok(Exit::LOCAL),
-        Signed::Done(done) => {
-            global.term.say(format!("machine `{name}` has its new keys: entry {}", done.seq));
-        }
+    if signed == Signed::Declined {
+        return Ok(Exit::LOCAL);
     }
     let pin = PinLine { addresses, server, vault: owner.pins.vault, name, at: None };
     global.term.say(format!("run this on `{}`, and restart its agent:", pin.name));
     global.term.line(format!("vault-agent join {}", parsed(pin.to_line())?))?;
     Ok(Exit::OK)
-}
-
-/// Tells whether an active machine has the keys of the line.
-fn is_known(line: &MachineLine, all: &Machines) -> bool {
-    all.machines.iter().any(|row| row.active && row.sign == line.sign)
 }

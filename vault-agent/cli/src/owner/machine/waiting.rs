@@ -21,8 +21,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Expected<'a> {
     /// The machine.
     pub name: &'a Name,
-    /// The file; `None` for a machine without one.
-    pub target: Option<&'a Kept>,
+    /// What it is to have.
+    pub what: What<'a>,
+}
+
+/// What a machine is to have.
+#[derive(Clone, Copy)]
+pub enum What<'a> {
+    /// Nothing: it has no file.
+    Nothing,
+    /// This file.
+    File(&'a Kept),
+    /// These files, each by the names by which the machine may report it, and whatever else it
+    /// reports.
+    All(&'a [Vec<String>]),
 }
 
 /// A file that is kept right.
@@ -73,7 +85,7 @@ pub fn wait(expected: &Expected<'_>, client: &Client) -> Result<Waited> {
 
 /// Tells how it stands.
 fn look(expected: &Expected<'_>, status: &Status) -> Waited {
-    let Expected { name, target } = expected;
+    let Expected { name, what } = expected;
     let missing = |what: String, todo: &str| Waited::Missing(what.into(), todo.to_owned());
     let standing = status.machines.iter().find(|it| it.machine == **name);
     if !standing.is_some_and(|it| it.awake) {
@@ -81,13 +93,23 @@ fn look(expected: &Expected<'_>, status: &Status) -> Waited {
             "look at what its agent says, below; mostly the server is not reached from there";
         return missing(format!("the agent of `{name}` has not reached the server"), todo);
     }
-    let Some(Kept { shown, .. }) = target else {
-        return Waited::Right("it follows the vault, and has no target".into());
-    };
     let rows = rows(expected, status);
-    if rows.is_empty() {
+    let has_reported = match what {
+        What::Nothing => true,
+        What::File(_) => !rows.is_empty(),
+        // Under the number that came with its keys.
+        What::All(files) => {
+            let is_there = |names: &Vec<String>| rows.iter().any(|row| names.contains(&row.target));
+            standing.is_some_and(|it| it.seen_at.is_some()) && files.iter().all(is_there)
+        }
+    };
+    if !has_reported {
         let todo = "look at what its agent says, below";
-        return missing(format!("`{name}` has not reported `{shown}` yet"), todo);
+        let what = match what {
+            What::File(Kept { shown, .. }) => format!(" `{shown}`"),
+            What::Nothing | What::All(_) => String::new(),
+        };
+        return missing(format!("`{name}` has not reported{what} yet"), todo);
     }
     if let Some(open) = rows.iter().find(|row| !is_right(row)) {
         let found = findings(status).into_iter().find(|it| {
@@ -98,8 +120,26 @@ fn look(expected: &Expected<'_>, status: &Status) -> Waited {
             0 => format!("there is no secret `{}`", open.secret),
             wanted => format!("it holds v{} instead of v{wanted}", open.applied),
         });
+        let shown = match what {
+            What::File(Kept { shown, .. }) => shown,
+            What::Nothing | What::All(_) => &open.target,
+        };
         return missing(format!("`{shown}` on `{name}` is not right: {remark}"), &todo);
     }
+    let shown = match what {
+        What::File(Kept { shown, .. }) => shown,
+        What::Nothing => {
+            return Waited::Right("it follows the vault, and has no target".into());
+        }
+        What::All(files) => {
+            let files = match files.len() {
+                0 => "has no target".to_owned(),
+                1 => "its file is as it should be".to_owned(),
+                more => format!("its {more} files are as they should be"),
+            };
+            return Waited::Right(format!("it follows the vault, and {files}").into());
+        }
+    };
     let versions = rows.iter().map(|row| format!("v{}", row.applied)).collect::<Vec<_>>();
     let hook = match rows.iter().any(|row| row.hook == HookResult::Ok) {
         true => ", hook ok",
@@ -117,8 +157,14 @@ fn has_failed(expected: &Expected<'_>, status: &Status) -> bool {
 }
 
 fn rows<'a>(expected: &Expected<'_>, status: &'a Status) -> Vec<&'a TargetRow> {
-    let Some(Kept { names, .. }) = expected.target else { return Vec::new() };
-    let is_it = |row: &&TargetRow| row.machine == *expected.name && names.contains(&row.target);
+    let is_it = |row: &&TargetRow| {
+        row.machine == *expected.name
+            && match expected.what {
+                What::Nothing => false,
+                What::File(Kept { names, .. }) => names.contains(&row.target),
+                What::All(_) => true,
+            }
+    };
     status.targets.iter().filter(is_it).collect()
 }
 
@@ -157,7 +203,7 @@ mod tests {
             "server": null, "synced_at": null, "alarms": [], "targets": rows.as_slice(),
             "machines": [{
                 "machine": "vps", "sleeps": false, "awake": awake, "silent": false,
-                "seen_at": null, "added": 0, "read": [], "write": [],
+                "seen_at": row.map(|_| 1), "added": 0, "read": [], "write": [],
             }],
         });
         serde_json::from_value(text).unwrap()
@@ -169,8 +215,10 @@ mod tests {
         let file = "/home/jonas/J-Jeco/.env".to_owned();
         let names = vec![file.clone(), "~/J-Jeco/.env".to_owned()];
         let kept = Kept { shown: names[1].clone(), names };
-        let expected = Expected { name: &name, target: Some(&kept) };
-        let bare = Expected { name: &name, target: None };
+        let expected = Expected { name: &name, what: What::File(&kept) };
+        let bare = Expected { name: &name, what: What::Nothing };
+        let files = vec![kept.names.clone()];
+        let all = Expected { name: &name, what: What::All(&files) };
         let (ok, none) = (TargetState::Ok, HookResult::None);
         for (expected, status, said) in [
             (
@@ -185,6 +233,9 @@ mod tests {
             (&expected, status(true, None), "`vps` has not reported `~/J-Jeco/.env` yet"),
             (&expected, status(false, None), "the agent of `vps` has not reached the server"),
             (&bare, status(true, None), "it follows the vault, and has no target"),
+            (&all, status(true, None), "`vps` has not reported yet"),
+            (&all, status(true, Some((2, 1, none, ok))), "it holds v1 instead of v2"),
+            (&all, status(true, Some((2, 2, none, ok))), "and its file is as it should be"),
         ] {
             let (text, right) = match look(expected, &status) {
                 Waited::Right(text) => (text, true),
@@ -194,7 +245,8 @@ mod tests {
                 }
             };
             assert!(text.contains(said), "{text}");
-            assert_eq!(right, text.starts_with('~') || text.contains("no target"), "{text}");
+            let is_right = text.starts_with('~') || text.starts_with("it follows");
+            assert_eq!(right, is_right, "{text}");
         }
     }
 }

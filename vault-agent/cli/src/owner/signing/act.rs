@@ -94,6 +94,8 @@ pub struct Owner<'a, A = Client> {
     yes: bool,
     /// Whether earlier versions are re-encrypted, too.
     history: bool,
+    /// Whether all of an act has to go by one entry.
+    at_once: bool,
     agent: A,
 }
 
@@ -119,13 +121,21 @@ impl<'a> Owner<'a> {
     }
 
     fn new(global: &'a Global, pins: Pins, signer: Signer, yes: bool) -> Result<Self> {
-        Ok(Self { signer, yes, history: false, agent: global.client()?, global, pins })
+        let (history, at_once, agent) = (false, false, global.client()?);
+        Ok(Self { signer, yes, history, at_once, agent, global, pins })
     }
 
     /// Has earlier versions that are kept re-encrypted, too.
     #[must_use]
     pub fn with_history(self) -> Self {
         Self { history: true, ..self }
+    }
+
+    /// Has an act refused that one entry cannot hold: once it is in the log, this machine's agent
+    /// sends nothing any more.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        Self { at_once: true, ..self }
     }
 }
 
@@ -243,6 +253,13 @@ impl<A: Agent> Owner<'_, A> {
             };
             if first.is_none() && checked.is_empty() && !left {
                 return Ok(Some(Signed::Needless));
+            }
+            if self.at_once && !due.is_empty() && (left || checked.len() > 1) {
+                bail!(hinted(
+                    format!("this host cannot re-encrypt {rewraps} versions to itself at once"),
+                    "run this on another machine that has an admin key, with `--ssh`; without \
+                     `--history` there are fewer; nothing was signed"
+                ));
             }
             bar.all = bar.done.saturating_add(rewraps);
             if !agreed && !self.agreed(&checked, machines, left)? {

@@ -1,5 +1,6 @@
 //! One ssh connection, over which every step on a host goes: the user's own ssh, with its known
-//! hosts, its agent and its questions. What is run there does not live here.
+//! hosts, its agent and its questions; or this very host, where the same steps need none. What is
+//! run there does not live here.
 
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write as _};
@@ -76,6 +77,19 @@ pub struct Connection {
     host: String,
     /// How long the host may be silent in a step that is not slow.
     patience: Duration,
+    way: Way,
+}
+
+/// How steps get there.
+enum Way {
+    Ssh(Shared),
+    /// This host, whose agent has this state folder, if it is not the usual one.
+    Here(Option<PathBuf>),
+}
+
+/// A connection that all steps share.
+struct Shared {
+    host: String,
     program: String,
     /// Holds the socket that all steps share; open to nobody else.
     folder: TempDir,
@@ -137,13 +151,101 @@ impl Connection {
         let stay = master.stdin.take();
         let printed = master.stdout.take().context("ssh has an output")?;
         let (host, program) = (host.to_owned(), program.to_owned());
-        let connection = Self { host, patience, program, folder, master, stay };
-        connection.wait_for(printed)
+        let mut shared = Shared { host: host.clone(), program, folder, master, stay };
+        shared.wait_for(printed, patience)?;
+        Ok(Self { host, patience, way: Way::Ssh(shared) })
     }
 
+    /// Takes this very host, as `host`; `state` is its agent's folder, if it is not the usual one.
+    /// Whoever runs this program runs the steps.
+    pub fn here(host: &str, state: Option<PathBuf>) -> Self {
+        Self { host: host.to_owned(), patience: PATIENCE, way: Way::Here(state) }
+    }
+
+    /// Returns the host as the user named it.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Runs a command line there, with `input` on its standard input.
+    ///
+    /// # Errors
+    /// If the connection is cut, the host prints more than it may, or it neither takes nor says
+    /// anything for too long.
+    pub fn run(&self, step: Step<'_>, line: &str, input: &[&[u8]]) -> Result<Ran> {
+        let mut command = self.way.command(line);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own ends whole.
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.process_group(0).spawn().map_err(|fault| no_ssh(fault, &program))?;
+        let limit = if step.is_slow { self.patience * SLOW } else { self.patience };
+        let Some(Spoken { status, out, err }) = speak(child, input, limit)? else {
+            bail!(hangs(&self.host, step.name, limit));
+        };
+        if out.len() as u64 > MOST || err.len() as u64 > MOST {
+            let text = format!("`{}` prints more than {MOST} bytes in one step", self.host);
+            bail!(hinted(text, "its shell prints something at each login: look at its profile"));
+        }
+        let text = |bytes: Vec<u8>| own(&String::from_utf8_lossy(&bytes)).to_owned();
+        let ran = Ran { status, out: text(out), err: text(err) };
+        if ran.is_cut() {
+            bail!(self.cut(&ran));
+        }
+        Ok(ran)
+    }
+
+    /// Says that ssh itself has failed.
+    fn cut(&self, ran: &Ran) -> Failure {
+        let why = ran.err.lines().last().unwrap_or("no word why");
+        Failure::local(format!("the connection to `{}` was cut: {why}", self.host))
+            .hint("nothing is lost: run the same command again, which goes on where this one ended")
+    }
+}
+
+impl Way {
+    /// Prepares what runs a command line there.
+    fn command(&self, line: &str) -> Command {
+        match self {
+            Self::Ssh(shared) => {
+                let mut ssh = Command::new(&shared.program);
+                ssh.args(["-T", "-S"]).arg(socket(&shared.folder));
+                // Where the connection is gone, no other is made in silence.
+                let alone = ["ControlMaster=no", "ProxyCommand=false", "BatchMode=yes"];
+                for option in alone.iter().chain(&PLAIN) {
+                    ssh.args(["-o", option]);
+                }
+                ssh.args(["--", &shared.host, line]);
+                ssh
+            }
+            Self::Here(state) => {
+                let mut sh = Command::new("sh");
+                sh.args(["-c", line]);
+                if let Some(state) = state {
+                    sh.env("VAULT_STATE_DIR", state);
+                }
+                // An agent that is started has no use for these.
+                for name in ["VAULT_TOKEN", "VAULT_PASSPHRASE_FILE"] {
+                    sh.env_remove(name);
+                }
+                sh
+            }
+        }
+    }
+}
+
+/// Says that a host hangs.
+fn hangs(host: &str, step: &str, limit: Duration) -> Failure {
+    let text = format!("`{host}` has given no sign of life for {}: {step}", span(limit));
+    Failure::local(text).hint(format!(
+        "look what hangs there: a disk, perhaps; nothing is lost: once `{host}` answers, run the \
+         same command again, which goes on where this one ended"
+    ))
+}
+
+impl Shared {
     /// Waits until the host says that it is reached: for its login as long as for a step, for the
     /// user's answers before it as long as they take.
-    fn wait_for(mut self, printed: impl Read + Send + 'static) -> Result<Self> {
+    fn wait_for(&mut self, printed: impl Read + Send + 'static, patience: Duration) -> Result<()> {
         let (reached, news) = mpsc::channel();
         std::thread::spawn(move || {
             let (mut said, mut printed) = (Vec::new(), BufReader::new(printed.take(MOST)));
@@ -158,14 +260,14 @@ impl Connection {
         let mut asked = None;
         loop {
             match news.recv_timeout(LOOK) {
-                Ok(()) => return Ok(self),
+                Ok(()) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             // ssh makes its socket once the user is let in.
             let is_in = asked.is_some() || socket(&self.folder).exists();
-            if is_in && asked.get_or_insert_with(Instant::now).elapsed() > self.patience {
-                bail!(self.hangs("the login", self.patience));
+            if is_in && asked.get_or_insert_with(Instant::now).elapsed() > patience {
+                bail!(hangs(&self.host, "the login", patience));
             }
         }
         self.stay = None;
@@ -175,61 +277,6 @@ impl Connection {
             "try `ssh` to that host by itself, with `sudo` if this was, which has root's keys and \
              known hosts; nothing was signed, and nothing is changed"
         ))
-    }
-
-    /// Returns the host as the user named it.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Runs a command line there, with `input` on its standard input.
-    ///
-    /// # Errors
-    /// If the connection is cut, the host prints more than it may, or it neither takes nor says
-    /// anything for too long.
-    pub fn run(&self, step: Step<'_>, line: &str, input: &[&[u8]]) -> Result<Ran> {
-        let mut ssh = Command::new(&self.program);
-        ssh.args(["-T", "-S"]).arg(socket(&self.folder));
-        // Where the connection is gone, no other is made in silence.
-        let alone = ["ControlMaster=no", "ProxyCommand=false", "BatchMode=yes"];
-        for option in alone.iter().chain(&PLAIN) {
-            ssh.args(["-o", option]);
-        }
-        ssh.args(["--", &self.host, line]);
-        ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own ends whole.
-        let child = ssh.process_group(0).spawn().map_err(|fault| no_ssh(fault, &self.program))?;
-        let limit = if step.is_slow { self.patience * SLOW } else { self.patience };
-        let Some(Spoken { status, out, err }) = speak(child, input, limit)? else {
-            bail!(self.hangs(step.name, limit));
-        };
-        if out.len() as u64 > MOST || err.len() as u64 > MOST {
-            let text = format!("`{}` prints more than {MOST} bytes in one step", self.host);
-            bail!(hinted(text, "its shell prints something at each login: look at its profile"));
-        }
-        let text = |bytes: Vec<u8>| own(&String::from_utf8_lossy(&bytes)).to_owned();
-        let ran = Ran { status, out: text(out), err: text(err) };
-        if ran.is_cut() {
-            bail!(self.cut(&ran));
-        }
-        Ok(ran)
-    }
-
-    /// Says that the host hangs.
-    fn hangs(&self, step: &str, limit: Duration) -> Failure {
-        let host = &self.host;
-        let text = format!("`{host}` has given no sign of life for {}: {step}", span(limit));
-        Failure::local(text).hint(format!(
-            "look what hangs there: a disk, perhaps; nothing is lost: once `{host}` answers, \
-                 run the same command again, which goes on where this one ended"
-        ))
-    }
-
-    /// Says that ssh itself has failed.
-    fn cut(&self, ran: &Ran) -> Failure {
-        let why = ran.err.lines().last().unwrap_or("no word why");
-        Failure::local(format!("the connection to `{}` was cut: {why}", self.host))
-            .hint("nothing is lost: run the same command again, which goes on where this one ended")
     }
 }
 
@@ -278,7 +325,7 @@ fn says(host: &str, way: &str) -> Shown {
     Shown::line(format_args!("`{host}` says: {way}"))
 }
 
-impl Drop for Connection {
+impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.stay.take());
         // It ends by itself where the other side still answers.

@@ -1,5 +1,5 @@
-//! The agent that is to leave a host: found before anything is signed, whether it is the host's or
-//! the user's own, and by its unit where its state is lost. Taking it away is a step.
+//! The agent of a machine, found on its host whether it is the host's or the user's own; and the
+//! one that is to leave, by its unit where its state is lost. Taking it away is a step.
 
 use anyhow::{Result, bail};
 use shared::keys::VerifyKey;
@@ -19,7 +19,7 @@ use host::shown::Shown;
 /// The rank of a place that is surely the machine's.
 const SURE: u8 = 5;
 
-/// The machine that is to leave.
+/// The machine that is looked for.
 pub struct Machine<'a> {
     /// The vault that it is of.
     pub vault: VaultId,
@@ -77,37 +77,11 @@ impl Leaving {
         machine: &Machine<'_>,
         global: &Global,
     ) -> Result<Option<Self>> {
-        let wish = |user| Wish { user, addresses: &[] };
-        let first = reached::ask(&connection, wish(true))?;
-        // Nobody has to become root for one that is the user's own.
-        let places: &[bool] = match (user, first.root) {
-            (true, _) => &[true],
-            (false, Root::Own) => &[false, true],
-            (false, Root::Sudo | Root::Password | Root::None) => &[true, false],
-        };
-        let (mut connection, mut best) = (connection, None::<Found>);
-        for user in places.iter().copied() {
-            let probe = if user { first.clone() } else { reached::ask(&connection, wish(user))? };
-            let reached = Reached::new(connection, probe, wish(user), global)?;
-            let standing = reached.standing()?;
-            let Reached { connection: back, probe, rights, folder } = reached;
-            connection = back;
-            let found = Found { probe, rights, folder, standing };
-            let rank = found.rank(machine);
-            if best.as_ref().is_none_or(|it| it.rank(machine) < rank) {
-                best = Some(found);
-            }
-            if rank == SURE {
-                break;
-            }
-        }
-        let Some(Found { probe, rights, folder, standing }) =
-            best.filter(|it| !it.standing.is_nothing())
-        else {
+        let wish = Wish { user, addresses: &[] };
+        let Some((at, standing)) = seek(connection, wish, machine, global)? else {
             return Ok(None);
         };
-        let at = Host::as_is(Reached { connection, probe, rights, folder });
-        Self::proven(at, &standing, machine).map(Some)
+        Self::proven(Host::as_is(at), &standing, machine).map(Some)
     }
 
     /// Refuses what is there unless it is the machine, or nobody's any more.
@@ -168,4 +142,46 @@ impl Leaving {
         };
         host.uninstall(self.joined.as_ref(), with_targets)
     }
+}
+
+/// Looks for the agent of a machine on a host: that of the user of the login, for whom nobody has
+/// to become root, and that of the host; of both, the one that is it most surely. `None` if nothing
+/// of an agent is there. Nothing is changed.
+///
+/// # Errors
+/// If the host is nothing that an agent can live on, or the user cannot become root where that is
+/// needed.
+pub fn seek(
+    connection: Connection,
+    wish: Wish<'_>,
+    machine: &Machine<'_>,
+    global: &Global,
+) -> Result<Option<(Reached, Standing)>> {
+    let by = |user| Wish { user, ..wish };
+    let first = reached::ask(&connection, by(true))?;
+    let places: &[bool] = match (wish.user, first.root) {
+        (true, _) => &[true],
+        (false, Root::Own) => &[false, true],
+        (false, Root::Sudo | Root::Password | Root::None) => &[true, false],
+    };
+    let (mut connection, mut best) = (connection, None::<Found>);
+    for user in places.iter().copied() {
+        let probe = if user { first.clone() } else { reached::ask(&connection, by(user))? };
+        let reached = Reached::new(connection, probe, by(user), global)?;
+        let standing = reached.standing()?;
+        let Reached { connection: back, probe, rights, folder } = reached;
+        connection = back;
+        let found = Found { probe, rights, folder, standing };
+        let rank = found.rank(machine);
+        if best.as_ref().is_none_or(|it| it.rank(machine) < rank) {
+            best = Some(found);
+        }
+        if rank == SURE {
+            break;
+        }
+    }
+    let best = best.filter(|it| !it.standing.is_nothing());
+    Ok(best.map(|Found { probe, rights, folder, standing }| {
+        (Reached { connection, probe, rights, folder }, standing)
+    }))
 }

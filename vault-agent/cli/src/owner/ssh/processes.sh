@@ -1,14 +1,22 @@
-# Agents that run as processes, where systemd does not run. `agent` is their program, `state` where
-# their state is.
+# Agents that run as processes, and not by systemd. `agent` is their program, `state` where their
+# state is, `role` is `host` or `user`.
 
 # The one that was noted: after a restart of the host its number may be any process's.
 noted=
 [ ! -r "$state/agent.pid" ] || read -r noted <"$state/agent.pid" || :
 case $noted in *[!0-9]*) noted= ;; esac
 
+# The one of the unit, whatever it is called.
+main=
+if [ -d /run/systemd/system ]; then
+  user=; [ "$role" = host ] || user=--user
+  main=$(systemctl $user show -P MainPID vault-agent 2>/dev/null </dev/null) || main=
+fi
+
 # Tells whether process `$1` is an agent of this user and this state: as `vault setup` starts it, as
-# it is started here, or as it was when its program was elsewhere.
+# it is started here, or as a person starts it by hand; none of a container.
 runs() {
+  [ "$1" != "$main" ] || return 1
   process=/proc/$1
   grep -q "^Uid:[[:space:]]*$(id -u)[[:space:]]" "$process/status" 2>/dev/null || return 1
   said=$({ tr '\0' '\n' <"$process/cmdline"; } 2>/dev/null) || return 1
@@ -21,8 +29,12 @@ $state
 run") return 0 ;;
     "$agent
 run") ;;
-    /*"/vault-agent
-run") [ "$1" = "$noted" ] || return 1 ;;
+    "vault-agent
+run" | *"/vault-agent
+run")
+      [ "$1" = "$noted" ] ||
+        [ "$(readlink "$process/ns/mnt" 2>/dev/null)" = "$(readlink /proc/self/ns/mnt)" ] ||
+        return 1 ;;
     *) return 1 ;;
   esac
   if said=$({ tr '\0' '\n' <"$process/environ"; } 2>/dev/null); then
@@ -30,7 +42,7 @@ run") [ "$1" = "$noted" ] || return 1 ;;
     [ "$there" = "${VAULT_STATE_DIR:-}" ] || return 1
   fi
 }
-# Prints the agents: the noted one, and any whose note is lost.
+# Prints the agents.
 agents() {
   for file in $(grep -l agent /proc/[0-9]*/cmdline 2>/dev/null); do
     pid=${file%/cmdline} pid=${pid#/proc/}

@@ -65,6 +65,10 @@ pub struct Standing {
     pub state: bool,
     /// Any key.
     pub keys: bool,
+    /// Keys that systemd alone opens.
+    pub sealed: bool,
+    /// Keys that are to take over, or have, and that no agent runs with yet.
+    pub rekey: bool,
     /// Notes beside its state folder of what goes with it: programs that were sent, lingering.
     pub beside: bool,
     /// The machine that it is.
@@ -85,7 +89,7 @@ pub fn look(ssh: &str, host: &str, wish: Wish<'_>) -> Result<(Connection, Probe)
 ///
 /// # Errors
 /// If it is nothing that an agent can live on.
-pub(super) fn ask(connection: &Connection, wish: Wish<'_>) -> Result<Probe> {
+pub fn ask(connection: &Connection, wish: Wish<'_>) -> Result<Probe> {
     let script = probe::script(wish.user, wish.addresses);
     let (line, mut input) = Rights::Own.line("exec sh -s");
     input.push(script.text().as_bytes());
@@ -201,6 +205,8 @@ impl Standing {
                 "unit" => found.unit = true,
                 "state" => found.state = true,
                 "keys" => found.keys = true,
+                "sealed" => found.sealed = true,
+                "rekey" => found.rekey = true,
                 "beside" => found.beside = true,
                 "vault-standing-end" => return Ok(found),
                 _ => {
@@ -293,8 +299,10 @@ mod tests {
         let read = |lines: &str| Standing::read(&format!("{lines}vault-standing-end\n"));
         assert!(read("").unwrap().is_nothing());
         let joined = Some(Joined { vault, name: "vps".parse().unwrap() });
-        let whole = Standing { unit: true, state: true, keys: true, beside: true, joined };
-        assert_eq!(read(&format!("unit\nstate\nkeys\nbeside\n{pins}\n")).unwrap(), whole);
+        let [unit, state, keys, sealed, rekey, beside] = [true; 6];
+        let whole = Standing { unit, state, keys, sealed, rekey, beside, joined };
+        let lines = format!("unit\nstate\nkeys\nsealed\nrekey\nbeside\n{pins}\n");
+        assert_eq!(read(&lines).unwrap(), whole);
         assert!(!read("beside\n").unwrap().is_nothing(), "programs that were sent");
         for odd in ["pins={}\n", "pins=\n", "else\n"] {
             assert!(read(odd).unwrap_err().to_string().contains("oddly"), "{odd}");

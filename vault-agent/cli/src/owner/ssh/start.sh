@@ -1,8 +1,13 @@
 # Has the agent run, from now on and after a restart where systemd runs. `role` is `host` or `user`,
-# `agent` its program, `anew` is 1 if one that runs has to start anew.
+# `agent` its program. `how` is `once`, `anew` if one that runs has to start anew, or `again` if it
+# has to with the unit that it has, if that is of this state.
+unit() {
+  [ "$how" = again ] &&
+    systemctl "$@" cat vault-agent 2>/dev/null </dev/null | grep -qF -- "${VAULT_STATE_DIR:-ExecStart=}"
+}
 if [ -d /run/systemd/system ] && [ "$role" = user ]; then
   me=$(id -un)
-  if [ -e "/var/lib/systemd/linger/$me" ]; then :
+  if [ "$how" = again ] || [ -e "/var/lib/systemd/linger/$me" ]; then :
   elif loginctl --no-ask-password enable-linger 2>/dev/null </dev/null ||
     sudo -n loginctl enable-linger "$me" 2>/dev/null </dev/null
   then
@@ -13,15 +18,15 @@ if [ -d /run/systemd/system ] && [ "$role" = user ]; then
   export XDG_RUNTIME_DIR
   n=0
   until [ -S "$XDG_RUNTIME_DIR/systemd/private" ] || [ "$n" -ge 10 ]; do sleep 1; n=$((n + 1)); done
-  "$agent" install --user </dev/null
-  [ "$anew" = 0 ] || systemctl --user restart vault-agent </dev/null
+  unit --user || "$agent" install --user </dev/null
+  [ "$how" = once ] || systemctl --user restart vault-agent </dev/null
 elif [ -d /run/systemd/system ]; then
-  "$agent" install </dev/null
-  [ "$anew" = 0 ] || systemctl restart vault-agent </dev/null
+  unit || "$agent" install </dev/null
+  [ "$how" = once ] || systemctl restart vault-agent </dev/null
 else
   umask 077
   running=$(agents)
-  if [ "$anew" = 1 ]; then
+  if [ "$how" != once ]; then
     for pid in $running; do finish "$pid"; done
     running=
   fi

@@ -46,6 +46,17 @@ struct Listed {
     secrets: Vec<String>,
 }
 
+/// How an agent is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Unless it runs.
+    Once,
+    /// Anew, where it runs with what was there before.
+    Anew,
+    /// As [`Start::Anew`], by the unit that it has, if it has one.
+    Again,
+}
+
 /// What became of a target.
 #[derive(Debug)]
 pub enum Added {
@@ -114,12 +125,28 @@ impl Host {
     /// # Errors
     /// If it belongs to another vault, or what arrives is not what it shows.
     pub fn init(&self, name: &Name, vault: VaultId) -> Result<MachineLine> {
-        let (host, vault) = (self.host(), vault.to_string());
         let script = Script::default()
-            .arguments([name.as_str(), &vault])
+            .arguments([name.as_str(), &vault.to_string()])
             .then("\"$agent\" init --name \"$1\" --of \"$2\" </dev/null");
-        let printed = self.must(Step::new("`vault-agent init`"), &script)?.out;
-        let mut lines = printed.lines().map(str::trim);
+        self.line_of(&self.must(Step::new("`vault-agent init`"), &script)?, name)
+    }
+
+    /// Has the host make its next keys beside those that it has, or show those that it has made
+    /// and no agent there has run with yet; returns their line, as [`Host::init`].
+    ///
+    /// # Errors
+    /// If it belongs to no vault, or what arrives is not what it shows.
+    pub fn next(&self, name: &Name) -> Result<MachineLine> {
+        let script = Script::default()
+            .arguments([name.as_str()])
+            .then("\"$agent\" init --rekey --name \"$1\" </dev/null");
+        self.line_of(&self.must(Step::new("`vault-agent init --rekey`"), &script)?, name)
+    }
+
+    /// Reads a machine line, and compares its six words with those that the host shows.
+    fn line_of(&self, ran: &Ran, name: &Name) -> Result<MachineLine> {
+        let host = self.host();
+        let mut lines = ran.out.lines().map(str::trim);
         let Some(line) = lines.find(|line| line.starts_with(MachineLine::PREFIX)) else {
             bail!(hinted(
                 format!("`vault-agent init` on `{host}` printed no machine line"),
@@ -222,20 +249,40 @@ impl Host {
         })
     }
 
-    /// Finds a target in a list, by one of two names of its file.
-    fn listed(&self, list: &str, files: [&str; 2]) -> Result<Option<Listed>> {
-        let listed: Vec<Listed> = serde_json::from_str(list)
-            .with_context(|| format!("`{}` lists its targets oddly", self.host()))?;
-        Ok(listed.into_iter().find(|it| files.contains(&&*it.path)))
+    /// Returns the targets of its agent, each by the names by which that may report it.
+    ///
+    /// # Errors
+    /// If it does not list them.
+    pub fn targets(&self) -> Result<Vec<Vec<String>>> {
+        let script = Script::default().then("\"$agent\" target list --json </dev/null");
+        let ran = self.must(Step::new("`vault-agent target list`"), &script)?;
+        let names = |it: Listed| vec![it.path, it.name];
+        Ok(self.parsed(&ran.out)?.into_iter().map(names).collect())
     }
 
-    /// Has the agent run, `anew` if one runs already with what was here before; returns what a
-    /// person should know.
+    /// Finds a target in a list, by one of two names of its file.
+    fn listed(&self, list: &str, files: [&str; 2]) -> Result<Option<Listed>> {
+        Ok(self.parsed(list)?.into_iter().find(|it| files.contains(&&*it.path)))
+    }
+
+    fn parsed(&self, list: &str) -> Result<Vec<Listed>> {
+        serde_json::from_str(list)
+            .with_context(|| format!("`{}` lists its targets oddly", self.host()))
+    }
+
+    /// Has the agent run; returns what a person should know.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn start(&self, anew: bool) -> Result<Vec<Shown>> {
-        let script = Script::default().set("anew", if anew { "1" } else { "0" });
+    pub fn start(&self, how: Start) -> Result<Vec<Shown>> {
+        let script = Script::default().set(
+            "how",
+            match how {
+                Start::Once => "once",
+                Start::Anew => "anew",
+                Start::Again => "again",
+            },
+        );
         let script = script.then(include_str!("processes.sh")).then(include_str!("start.sh"));
         let ran = self.must(Step::slow("`vault-agent install`"), &script)?;
         let host = self.host();
@@ -290,7 +337,7 @@ impl Host {
     /// What is in the way.
     pub fn may_leave(&self, joined: Option<&Joined>) -> Result<()> {
         let script = Script::default().arguments(self.leaving(joined).iter().map(|it| &**it));
-        let script = script.then("\"$agent\" \"$@\" --check </dev/null");
+        let script = script.then(include_str!("processes.sh")).then(include_str!("leave.sh"));
         self.must(Step::new("`vault-agent uninstall --check`"), &script).map(drop)
     }
 
@@ -305,8 +352,8 @@ impl Host {
         // Whatever is in the way is told before anything is stopped.
         let script = Script::default()
             .arguments(words.iter().map(|it| &**it))
-            .then("\"$agent\" \"$@\" --check </dev/null")
             .then(include_str!("processes.sh"))
+            .then(include_str!("leave.sh"))
             .then(include_str!("stop.sh"))
             .then("\"$agent\" \"$@\" </dev/null")
             .then(&format!("folder={}", self.at.folder.word()))

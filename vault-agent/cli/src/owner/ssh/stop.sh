@@ -1,5 +1,5 @@
-# Ends agents that run as processes where systemd does not run.
+# Ends agents that run as processes, and not by systemd.
+for pid in $(agents); do finish "$pid"; done
 if [ ! -d /run/systemd/system ]; then
-  for pid in $(agents); do finish "$pid"; done
   rm -f "$state/agent.pid" "$state/agent.log" "$state/agent.log.old"
 fi

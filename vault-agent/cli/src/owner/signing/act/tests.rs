@@ -69,6 +69,10 @@ struct Scripted {
     seq: Cell<u64>,
     /// Whether re-encryptions are left for later.
     leaves: Cell<bool>,
+    /// Whether all has to go by one entry.
+    at_once: bool,
+    /// Re-encryptions that are due; of any, a terminal is shown how far they are.
+    due: u64,
 }
 
 fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
@@ -83,6 +87,8 @@ fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
         submitted: RefCell::default(),
         seq: Cell::new(7),
         leaves: Cell::new(false),
+        at_once: false,
+        due: 0,
     }
 }
 
@@ -133,7 +139,7 @@ impl Agent for &Scripted {
             bodies,
             unreadable: Vec::new(),
             left: self.leaves.get() && !request.ops.is_empty(),
-            due: 0,
+            due: self.due,
         }))
     }
 
@@ -167,11 +173,13 @@ fn signed(
 ) -> (Result<Signed>, VerifyKey) {
     let mut global = world.global();
     global.term.in_is_tty = at_terminal;
+    global.term.err_is_tty = agent.due > 0;
     let (admin, passphrase, key) = admin(world);
     let name = "rtx1080".parse().unwrap();
     let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new() };
     let signer = Signer::Admin(admin, passphrase);
-    let owner = Owner { global: &global, pins, signer, yes, history: false, agent: through };
+    let (global, at_once) = (&global, agent.at_once);
+    let owner = Owner { global, pins, signer, yes, history: false, at_once, agent: through };
     let plan = |_: &Machines| {
         global.term.say(format!("look {}", agent.looks.get()));
         Ok(vec![set(agent.looks.get(), "secret/a/")])
@@ -340,6 +348,36 @@ fn what_is_left_for_later_follows_the_act() {
 }
 
 #[test]
+fn what_has_to_go_at_once_is_refused_where_one_entry_cannot_hold_it() {
+    let of = |adds: Vec<Vec<Op>>, leaves: bool| {
+        let mut agent = scripted(adds, &[true]);
+        (agent.at_once, agent.leaves) = (true, Cell::new(leaves));
+        (run(&agent, true).map_err(|fault| fault.to_string()), agent.submitted.borrow().len())
+    };
+    let [x, y] = ["secret/a/x", "secret/a/y"].map(|path| vec![rewrap(path)]);
+    assert_eq!(entry(of(vec![x.clone()], false).0.map_err(anyhow::Error::msg)), 8);
+    for (adds, leaves) in [(vec![x, y], false), (vec![vec![]], true)] {
+        let (refused, submitted) = of(adds, leaves);
+        let refused = refused.unwrap_err();
+        assert!(refused.starts_with("this host cannot re-encrypt "), "{refused}");
+        assert_eq!(submitted, 0);
+    }
+}
+
+#[test]
+fn a_terminal_is_shown_how_far_re_encrypting_is() {
+    let mut agent = scripted(vec![vec![]], &[true, true]);
+    (agent.left, agent.due) = (vec![vec![rewrap("secret/a/x")]], 2);
+    agent.leaves.set(true);
+    let world = World::new("");
+    assert_eq!(entry(sign(&agent, &world, true, false).0), 8);
+    let shown = world.err();
+    for line in ["] 0/2 re-encrypted", "[############            ] 1/2 re-encrypted"] {
+        assert!(shown.contains(line), "{shown:?}");
+    }
+}
+
+#[test]
 fn an_act_that_is_done_is_told_even_if_re_encrypting_fails() {
     let mut agent =
         scripted(vec![vec![]], &[true, false, false, false, false, false, false, false, false]);
@@ -358,7 +396,8 @@ fn root_goes_on_with_the_key_that_its_own_entry_has_set() {
     let global = world.global();
     let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new() };
     let signer = Signer::Root { key: Box::new(old), next: Some(Box::new(new)) };
-    let owner = Owner { global: &global, pins, signer, yes: true, history: true, agent: &agent };
+    let ([yes, history, at_once], global) = ([true, true, false], &global);
+    let owner = Owner { global, pins, signer, yes, history, at_once, agent: &agent };
     let set = Op::RootSet { key: keys[1].clone() };
     assert_eq!(entry(owner.sign(|_| Ok(vec![set.clone()]))), 8);
     let submitted = agent.submitted.borrow();

@@ -169,27 +169,43 @@ fn note(state: &std::path::Path, runs: &Child) {
 }
 
 #[test]
-fn a_noted_process_that_is_no_agent_any_more_is_not_taken_for_one() {
+fn an_agent_is_found_however_it_was_started_and_no_other_process_is_taken_for_one() {
     with_home("exit 0", |host, home| {
         let state = home.path().join(".local/state/vault-agent");
         std::fs::create_dir_all(&state).unwrap();
-        let names = [&*host.agent, "/usr/bin/vault-agent", "/usr/bin/buildkite-agent"];
-        let mut runs = names.map(|it| process(home, it));
+        let names = [
+            (&*host.agent, true),
+            // By hand, and from where the program was before.
+            ("vault-agent", true),
+            ("./vault-agent", true),
+            ("/usr/bin/vault-agent", true),
+            ("/usr/bin/buildkite-agent", false),
+            ("my-vault-agent", false),
+        ];
+        let mut runs = names.map(|(it, _)| process(home, it));
+        // After a restart of the host the noted number may be any process's.
+        note(&state, &runs[4]);
         let list = Script::default().then(include_str!("../processes.sh")).then("agents");
-        // Its program may have been elsewhere when it was noted.
-        for (noted, expected) in
-            [(0, [true, false, false]), (1, [true, true, false]), (2, [true, false, false])]
-        {
-            note(&state, &runs[noted]);
-            let ran = host.must(Step::new("looking"), &list).unwrap();
-            let ids = runs.each_ref().map(|it| it.id().to_string());
-            assert_eq!(ids.map(|id| ran.out.lines().any(|line| line == id)), expected, "{noted}");
+        let ran = host.must(Step::new("looking"), &list).unwrap();
+        for ((name, expected), runs) in names.iter().zip(&runs) {
+            let id = runs.id().to_string();
+            assert_eq!(ran.out.lines().any(|line| line == id), *expected, "{name}");
         }
         for runs in &mut runs {
             drop(runs.stdin.take());
             runs.wait().unwrap();
         }
     });
+}
+
+#[test]
+fn an_agent_that_nobody_here_can_end_is_told_before_anything_is_done() {
+    let text = "an agent runs here that somebody else has started: process 1";
+    with("[ \"$1\" != uninstall ] || echo 1", |host| {
+        let refused = host.may_leave(vps().as_ref()).unwrap_err().to_string();
+        assert!(refused.contains(text), "{refused}");
+    });
+    with("exit 0", |host| host.may_leave(vps().as_ref()).unwrap());
 }
 
 /// The folder of programs of a user there.
