@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use host::hint::hinted;
+use host::hint::{Failure, hinted};
 use host::progress::Progress;
 use host::term::Term;
 use rusqlite::Connection;
@@ -88,7 +88,11 @@ pub fn check(of: &Path, is_backup: bool, term: &Term) -> Result<()> {
         Sealed::In(_) => DAMAGED,
         Sealed::Packed => DAMAGED_COPY,
     };
-    let mut looked = looked.map_err(|why| hinted(format!("{}: {why:#}", in_it()), way))?;
+    let mut looked = looked.map_err(|why| match why.downcast_ref::<Failure>() {
+        // What only a newer program can judge is not damaged.
+        Some(_) => why.context(format!("`{shown}` cannot be looked through")),
+        None => hinted(format!("{}: {why:#}", in_it()), way),
+    })?;
     if !is_backup {
         look_beside(&conn, of, &mut looked)?;
     }

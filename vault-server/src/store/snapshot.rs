@@ -2,9 +2,11 @@
 //! program's own and never sent; one that does not match the log is passed over.
 
 use anyhow::{Context as _, Result, anyhow};
+use host::hint::hinted;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use shared::error::Code;
 use shared::hash::Hash;
-use shared::log::{State, apply, start};
+use shared::log::{Refused, State, apply, start};
 
 use super::log::{self, Stored};
 use super::{hash, int, nat, unwritable};
@@ -145,10 +147,10 @@ pub fn replay(
     let mut folded = 0;
     for stored in log::range(conn)?.query_map([int(from), i64::MAX], log::read)? {
         let Stored { seq, hash, envelope } = stored?;
-        let broken = || format!("entry {seq} of the log is damaged");
+        let broken = || broken(seq);
         match &mut state {
             None => state = Some(start(&envelope).with_context(broken)?),
-            Some(state) => drop(apply(state, &envelope).with_context(broken)?),
+            Some(state) => drop(apply(state, &envelope).map_err(|why| refused(seq, why))?),
         }
         if state.as_ref().map(State::head) != Some(hash) {
             return Err(anyhow!("its hash differs").context(broken()));
@@ -157,4 +159,21 @@ pub fn replay(
         each(seq);
     }
     Ok((state, folded))
+}
+
+fn broken(seq: u64) -> String {
+    format!("entry {seq} of the log is damaged")
+}
+
+/// Tells an entry that is damaged from one that only a newer program can judge.
+fn refused(seq: u64, why: Refused) -> anyhow::Error {
+    if why.error.code == Code::Upgrade {
+        let why = format!("entry {seq} of the log was written for a newer program ({why})");
+        return hinted(
+            why,
+            "install the vault-server that ran here, or a newer one: nothing is \
+                            changed",
+        );
+    }
+    anyhow::Error::from(why).context(broken(seq))
 }
