@@ -78,8 +78,9 @@ codes! {
         "mend the clock that is wrong, with `timedatectl set-ntp true` or chrony, then write again";
     Upgrade = "E_UPGRADE",
         "a newer program wrote this",
-        "install the newer version here; files stay as they are, and reads are answered from \
-         the cache";
+        "install the newer programs here, as a package, or with `vault machine add --ssh` on a \
+         host that has them; until then files stay as they are, and reads are answered from the \
+         cache";
     Missing = "E_MISSING",
         "the named thing does not exist",
         "check the spelling with `vault kv list` or `vault machine list`";

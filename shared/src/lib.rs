@@ -10,6 +10,9 @@ pub mod error;
 /// Sizes past which a reader stops.
 pub mod limits;
 
+/// Versions of the programs.
+pub mod version;
+
 /// Durations as Go writes them.
 pub mod duration;
 

@@ -41,6 +41,8 @@ pub const VERSIONS: u64 = 1000;
 pub const ADDRESSES: usize = 8;
 /// Longest address of a server in bytes.
 pub const ADDRESS: usize = 255;
+/// The format of the state that every vault begins with.
+pub const FIRST_FORMAT: u32 = 1;
 /// The newest format of the state that this program knows.
 pub const FORMAT: u32 = 1;
 /// Versions kept where neither mount nor secret says otherwise.

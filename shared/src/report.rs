@@ -50,6 +50,9 @@ pub struct Seen {
 pub struct Targets {
     /// Program and version, e.g. `vault-agent 0.1.0`.
     pub agent: Text<64>,
+    /// Since when that program is no longer the file on its disk, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Time>,
     /// A row for each secret of each target.
     pub targets: Vec<TargetReport>,
 }
@@ -276,7 +279,7 @@ mod tests {
             detail: "exit 1".parse().unwrap(),
         };
         let agent = "vault-agent 0.1.0".parse().unwrap();
-        let targets = Targets { agent, targets: vec![target] };
+        let targets = Targets { agent, replaced: None, targets: vec![target] };
         let (text, hash) = targets.write().unwrap();
         assert_eq!(Targets::open(&text, hash).unwrap(), targets);
         assert_eq!(Targets::open(&text, Hash::ZERO).unwrap_err().code, Code::Report);

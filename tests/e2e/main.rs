@@ -57,4 +57,5 @@ mod stale;
 mod status;
 mod targets;
 mod three_hosts;
+mod upgrade;
 mod visible;

@@ -16,3 +16,4 @@ mod scene;
 mod server;
 mod strangers;
 mod table;
+mod tomorrow;

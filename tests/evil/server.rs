@@ -159,7 +159,7 @@ impl Told {
     }
 
     /// Answers what is no stream as an honest server would.
-    fn reply(&mut self, asked: &Asked<'_>) -> Reply {
+    pub fn reply(&mut self, asked: &Asked<'_>) -> Reply {
         let Asked { what, body, .. } = *asked;
         match what {
             "POST /v1/log" => self.append(body),

@@ -258,6 +258,18 @@ def an_upgrade_starts_what_runs_anew_and_keeps_everything():
 
 
 @check
+def going_back_a_version_starts_what_runs_anew_too():
+    for release, value in ("old", "three"), ("new", "two"):
+        before = [pid("vault-agent"), pid("vault-server"), annas()]
+        ran = install(release, "vault-agent", "vault-server")
+        want(ran.returncode, 0, ran.stdout + ran.stderr)
+        after = [pid("vault-agent"), pid("vault-server"), annas()]
+        assert 0 not in after and not set(before) & set(after), (before, after, ran.stderr)
+        wait("the server", lambda value=value: desk.try_run("vault", "kv", "put", "secret/ghost", f"DB_PASSWORD={value}").returncode == 0)
+        wait("the target", lambda value=value: holds("/srv/ghost/.env", f"DB_PASSWORD={value}"))
+
+
+@check
 def what_does_not_run_is_not_started_by_an_upgrade():
     desk.run("systemctl", "stop", "vault-agent")
     want(install("new", "vault-agent").returncode, 0)

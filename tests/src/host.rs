@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Bins, Daemon, Ran, run};
+use crate::{Bins, Daemon, Ran, neighbour, run};
 
 /// Passphrase of the admin's key in every world.
 pub const PASSPHRASE: &str = "correct horse battery staple";
@@ -20,6 +20,8 @@ pub struct Host {
     pub dir: PathBuf,
     /// The programs.
     pub bins: Bins,
+    /// The version that its programs go by from now on, if that is another one.
+    pub version: Option<&'static str>,
     /// The agent, while it runs.
     pub agent: Option<Daemon>,
 }
@@ -32,7 +34,7 @@ impl Host {
     #[must_use]
     pub fn new(name: &str, dir: PathBuf, bins: Bins) -> Self {
         std::fs::create_dir_all(dir.join("home")).expect("a writable folder");
-        Self { name: name.to_owned(), dir, bins, agent: None }
+        Self { name: name.to_owned(), dir, bins, version: None, agent: None }
     }
 
     /// Returns the agent's state folder.
@@ -64,6 +66,7 @@ impl Host {
             .env("VAULT_STATE_DIR", self.state())
             .env("VAULT_PASSPHRASE_FILE", self.passphrase())
             .current_dir(self.dir.join("home"));
+        neighbour::of(&mut command, self.version);
         command
     }
 

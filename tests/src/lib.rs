@@ -20,6 +20,9 @@ pub mod mounts;
 /// The programs under test.
 mod program;
 
+/// Programs of another version.
+mod neighbour;
+
 /// A container as the network sees it.
 pub mod container;
 
@@ -29,11 +32,16 @@ mod daemon;
 /// A machine.
 mod host;
 
+/// An admin's own hand.
+mod admin;
+
 /// A server and its machines.
 mod world;
 
+pub use admin::{admin_key, signed_by_admin};
 pub use daemon::Daemon;
 pub use host::{Host, PASSPHRASE, files_below};
+pub use neighbour::take_version;
 pub use port::Port;
 pub use program::{Bins, Ran, run};
 pub use world::{MASTER, World, find_line};

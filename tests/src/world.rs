@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{Bins, Daemon, Host, Port, Ran, run};
+use crate::{Bins, Daemon, Host, Port, Ran, neighbour, run};
 
 /// The master file of the documentation: what the homelab shares.
 pub const MASTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/env.master");
@@ -17,11 +17,14 @@ const DATA: &str = "server";
 #[derive(Debug)]
 pub struct World {
     dir: TempDir,
-    bins: Bins,
+    /// The programs.
+    pub bins: Bins,
     /// Kept while the server is down, too.
     _port: Port,
     address: String,
     setup: String,
+    /// The version that the server's program goes by from now on, if that is another one.
+    pub version: Option<&'static str>,
     /// The server, while it runs.
     pub server: Option<Daemon>,
 }
@@ -46,8 +49,15 @@ impl World {
         prepare(&dir.path().join(DATA));
         let port = Port::reserve();
         let address = port.address().to_string();
-        let mut world =
-            Self { dir, bins, _port: port, address, setup: String::new(), server: None };
+        let mut world = Self {
+            dir,
+            bins,
+            _port: port,
+            address,
+            setup: String::new(),
+            version: None,
+            server: None,
+        };
         let out = world.server_command(&["init", "--listen", &world.address]).ok();
         world.setup = find_line(&out, "VLTS1-");
         world.start();
@@ -90,6 +100,7 @@ impl World {
         let mut command = Command::new(self.bins.server);
         let (verb, rest) = args.split_first().expect("a verb");
         command.arg(verb).args(rest).arg("--data").arg(self.data());
+        neighbour::of(&mut command, self.version);
         command
     }
 

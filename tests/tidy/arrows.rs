@@ -14,6 +14,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         &[
             "error",
             "limits",
+            "version",
             "duration",
             "hash",
             "text",
@@ -38,6 +39,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "host",
         &[
+            "version",
             "clock",
             "process",
             "shutdown",
@@ -107,9 +109,11 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "namespaces",
             "mounts",
             "program",
+            "neighbour",
             "container",
             "daemon",
             "host",
+            "admin",
             "world",
         ],
     ),

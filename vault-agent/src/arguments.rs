@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use host::hint::{Exit, hinted};
 use host::man;
-use host::process::harden;
+use host::process::{harden, note_own_file};
 use host::term::Term;
 
 use crate::place::Place;
@@ -19,7 +19,7 @@ use crate::{halts, hook, install, join, run, sources, status, targets, uninstall
 #[derive(Debug, Parser)]
 #[command(
     name = "vault-agent",
-    version,
+    version = host::version::own(),
     arg_required_else_help = true,
     disable_help_subcommand = true
 )]
@@ -90,6 +90,7 @@ struct Moved {
 pub fn main() -> ExitCode {
     let Cli { place, command } = Cli::parse();
     let term = Term::std();
+    note_own_file();
     let ran = harden().and_then(|()| dispatch(command, &place, &term));
     ran.unwrap_or_else(|error| term.fail(&error)).into()
 }

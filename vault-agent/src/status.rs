@@ -55,6 +55,8 @@ fn is_own(status: &Status, finding: &Finding) -> bool {
         Kind::Server => true,
         Kind::Untold | Kind::Backup => false,
         Kind::Alarm(_)
+        | Kind::Replaced
+        | Kind::Old
         | Kind::Silent
         | Kind::Clock
         | Kind::Outdated

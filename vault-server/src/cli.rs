@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use host::clock;
 use host::hint::hinted;
-use host::process::harden;
+use host::process::{harden, note_own_file};
 use host::progress::Progress;
 use host::shown::Shown;
 use host::shutdown::{Shutdown, ShutdownArgs};
@@ -26,7 +26,7 @@ use crate::{backup, check, datadir, restore};
 
 /// Keep a vault's log and ciphertext; the keys stay with the machines
 #[derive(Parser)]
-#[command(name = "vault-server", version)]
+#[command(name = "vault-server", version = host::version::own())]
 struct Cli {
     #[command(flatten)]
     at: At,
@@ -159,6 +159,7 @@ pub fn main() -> ExitCode {
 /// Keeps the keys to this process and its files, and takes the descriptors that as many connections
 /// as configured may need.
 fn set_up() -> Result<()> {
+    note_own_file();
     harden()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let files = rustix::process::getrlimit(Resource::Nofile);

@@ -81,7 +81,7 @@ impl Metrics {
     pub fn render(&self, unread: u64, over: &[OverShare]) -> String {
         let mut text = String::with_capacity(4096);
         let out = &mut text;
-        let version = env!("CARGO_PKG_VERSION");
+        let version = host::version::own();
         head(out, "build_info", "gauge", "Version of the program.");
         let _ = writeln!(out, "vault_server_build_info{{version=\"{version}\"}} 1");
         head(out, "requests_total", "counter", "Answers by class of status.");

@@ -1,6 +1,9 @@
 //! What every program of the vault needs of a Linux host, in the order of its layers; no code lives
 //! here. What only one program needs lives with that program.
 
+/// Which version the programs go by.
+pub mod version;
+
 /// The only reader of time.
 pub mod clock;
 

@@ -1,15 +1,46 @@
 //! This process, what others see of it, and which program another one runs.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+use shared::time::Time;
 
 use crate::clock;
 
 /// Ticks of a second in `/proc` (proc_pid_stat(5)), on every architecture.
 const TICKS: u64 = 100;
+
+/// The file that this process was started from, by the name that it had then.
+static OWN_FILE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Notes which file this process was started from: at the start, as it may be moved later.
+pub fn note_own_file() {
+    if let Ok(file) = std::env::current_exe() {
+        OWN_FILE.get_or_init(|| file);
+    }
+}
+
+/// Returns since when this process runs a program that is no longer the file at its place, if it
+/// does; as far as the disk tells. Nothing is known of a process that has noted no file.
+pub fn replaced() -> Option<Time> {
+    since_replaced(OWN_FILE.get()?)
+}
+
+fn since_replaced(file: &Path) -> Option<Time> {
+    let found = match file.metadata() {
+        // Its folder has changed when it went.
+        Err(why) if why.kind() == ErrorKind::NotFound => file.parent()?.metadata(),
+        found => found,
+    };
+    // What cannot be looked at is not accused.
+    let at = found.ok().filter(|_| runs_another(std::process::id(), file))?.ctime();
+    Some(Time::from_micros(u64::try_from(at).unwrap_or(0).saturating_mul(1_000_000)))
+}
 
 /// Tells whether a process runs another program than the one that `file` is now.
 pub fn runs_another(pid: u32, file: &Path) -> bool {
@@ -65,6 +96,11 @@ mod tests {
         let copy = folder.path().join("copy");
         std::fs::copy(&own, &copy).unwrap();
         assert!(runs_another(pid, &copy) && runs_another(pid, &folder.path().join("none")));
+        assert_eq!(since_replaced(&own), None);
+        let minute = |at: Time| at.apart(clock::now()) < 60_000_000;
+        for other in ["copy", "none"].map(|name| folder.path().join(name)) {
+            assert!(since_replaced(&other).is_some_and(minute), "{}", other.display());
+        }
         let (started, now) = (started(pid).unwrap(), clock::now().as_secs());
         assert!(started <= now + 1 && started + 3600 > now, "{started} {now}");
     }

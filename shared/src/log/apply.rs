@@ -89,7 +89,7 @@ pub fn start(envelope: &Envelope) -> Result<State> {
         server: genesis.server,
         mounts: genesis.mounts.into_iter().map(|mount| (mount, MountConfig::default())).collect(),
         addresses: Vec::new(),
-        format: limits::FORMAT,
+        format: limits::FIRST_FORMAT,
         resumed: Vec::new(),
         machines: Roster::default(),
         secrets: BTreeMap::new(),

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Reads a list of at most `MOST` items; one more is an error, and the last that is read.
 pub(super) fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
@@ -13,6 +14,33 @@ where
     D: Deserializer<'de>,
 {
     deserializer.deserialize_seq(AtMost::<MOST, T>(PhantomData))
+}
+
+/// Reads a list, and passes over items that only a newer program can read.
+pub(super) fn known<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_seq(Known::<T>(PhantomData))
+}
+
+struct Known<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for Known<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element::<Box<RawValue>>()? {
+            list.extend(serde_json::from_str::<T>(item.get()));
+        }
+        Ok(list)
+    }
 }
 
 struct AtMost<const MOST: usize, T>(PhantomData<T>);

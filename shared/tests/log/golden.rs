@@ -151,7 +151,8 @@ fn reports_audit_and_lines() {
     let head = head.sign(&key(4), vault).unwrap();
     head.verify(&[public(4)], vault).unwrap();
     check_json("head.json", &head);
-    let targets = Targets { agent: "vault-agent 0.1.0".parse().unwrap(), targets: vec![target] };
+    let agent = "vault-agent 0.1.0".parse().unwrap();
+    let targets = Targets { agent, replaced: None, targets: vec![target] };
     let (text, hash) = targets.write().unwrap();
     check("targets.json", text.as_bytes());
     let seen = Seen {

@@ -60,8 +60,8 @@ pub const ATTACKS: &[Attack] = &[
         Box::pin(async {
             let raw = member.connect().await;
             let view = member.view(&raw).await;
-            let (text, targets) =
-                Targets { agent: "x".parse().unwrap(), targets: Vec::new() }.write().unwrap();
+            let (agent, targets) = ("x".parse().unwrap(), Vec::new());
+            let (text, targets) = Targets { agent, replaced: None, targets }.write().unwrap();
             for n in [u64::MAX, 5] {
                 let seen = Seen { targets, ..member.seen(&view, n) };
                 report(member, &raw, &view, seen, Some(text.clone())).await;

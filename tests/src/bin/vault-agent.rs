@@ -2,5 +2,6 @@
 //! with.
 
 fn main() -> std::process::ExitCode {
+    tests::take_version();
     vault_agent::main()
 }

@@ -2,5 +2,6 @@
 //! built with.
 
 fn main() -> std::process::ExitCode {
+    tests::take_version();
     vault_server::cli::main()
 }

@@ -71,7 +71,13 @@ Without VAULT_ADDR this machine's agent answers; with it, any server with Vault'
 
 /// The arguments of `vault`.
 #[derive(Debug, Parser)]
-#[command(name = "vault", version, override_help = HELP, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "vault",
+    version = host::version::own(),
+    override_help = HELP,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     flags: Flags,

@@ -1,6 +1,9 @@
 //! What is not as it should be in a status: which machine, what, since when, and what to type.
 //! Pure; both programs that show a status judge by it, so that they never disagree.
 
+mod finding;
+mod programs;
+
 use std::collections::BTreeMap;
 
 use shared::error::Code;
@@ -10,11 +13,16 @@ use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::TargetState;
 use shared::time::Time;
+use shared::version::Version;
 
 use host::clock::age;
 use host::shown::quoted;
+use host::version;
 
 use crate::local::{Alarm, Outdated, Standing, Status, TargetRow};
+
+pub use finding::{Finding, Kind};
+pub use programs::{Mixed, Runs, mixed};
 
 /// How an alarm's own way out begins, where it brings one.
 const HINT: &str = " (hint: ";
@@ -25,80 +33,6 @@ const MORE: &str = "; and ";
 /// How the name of a master file ends among the targets.
 const SOURCE: &str = " (source)";
 
-/// One thing that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What kind of thing, as scripts read it.
-    pub kind: Kind,
-    /// On which machine; `None` for the server.
-    pub machine: Option<Name>,
-    /// In which target.
-    pub target: Option<String>,
-    /// About which secret.
-    pub secret: Option<SecretPath>,
-    /// What, in words that follow the machine and the target.
-    pub text: String,
-    /// Since when, as far as anybody knows.
-    pub since: Option<Time>,
-    /// What to do about it, mostly a command.
-    pub todo: String,
-}
-
-/// What kind of thing is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// An alarm of this machine, by its code.
-    Alarm(String),
-    /// The log is not followed.
-    Server,
-    /// The server does not say how the others stand.
-    Untold,
-    /// The server's own backups fail.
-    Backup,
-    /// A machine that does not sleep was not heard for five minutes.
-    Silent,
-    /// A machine's clock is minutes off.
-    Clock,
-    /// The server does not hand out the newest targets of a machine.
-    Outdated,
-    /// A file holds an older version than the newest, for more than a few seconds.
-    Lags,
-    /// A hook has failed.
-    Hook,
-    /// A file is not what it should be.
-    Target(TargetState),
-}
-
-impl Kind {
-    /// Returns the word for it; of an alarm, its code.
-    pub fn word(&self) -> &str {
-        match self {
-            Self::Alarm(code) => code,
-            Self::Server => "server_away",
-            Self::Untold => "untold",
-            Self::Backup => "backup_failing",
-            Self::Silent => "silent",
-            Self::Clock => "clock_off",
-            Self::Outdated => "outdated",
-            Self::Lags => "lags",
-            Self::Hook => "hook_failed",
-            Self::Target(state) => match state {
-                TargetState::Starting => "starting",
-                TargetState::Ok => "ok",
-                TargetState::Waiting => "waiting",
-                TargetState::Missing => "missing",
-                TargetState::Denied => "denied",
-                TargetState::Kept => "kept",
-                TargetState::Refused => "refused",
-                TargetState::Failed => "failed",
-                TargetState::Drift => "drift",
-                TargetState::TooOld => "too_old",
-                TargetState::Foreign => "foreign",
-            },
-        }
-    }
-}
-
 /// Returns everything that is not as it should be: what this machine says of itself and of the
 /// server first, then by machine. Nothing is known to be right while there is any.
 pub fn findings(status: &Status) -> Vec<Finding> {
@@ -107,7 +41,10 @@ pub fn findings(status: &Status) -> Vec<Finding> {
     found.extend(status.backup_failing.map(backup));
     let standing: BTreeMap<&Name, &Standing> =
         status.machines.iter().map(|machine| (&machine.machine, machine)).collect();
-    let mut of_machines: Vec<Finding> = Vec::new();
+    let own = Version::of(version::own());
+    let (of_server, mut of_machines): (Vec<Finding>, Vec<Finding>) =
+        programs::findings(status, own).into_iter().partition(|it| it.machine.is_none());
+    found.extend(of_server);
     of_machines.extend(status.machines.iter().filter(|it| it.silent).map(silent));
     // Where this machine disagrees with the server too, its alarm says so: the server may be wrong.
     if !status.alarms.iter().any(|alarm| alarm.code == Code::Clock.as_str()) {
@@ -161,6 +98,8 @@ fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
         | Kind::Silent
         | Kind::Clock
         | Kind::Outdated
+        | Kind::Replaced
+        | Kind::Old
         | Kind::Lags => return false,
     };
     let says = |alarm: &&mut Finding| {

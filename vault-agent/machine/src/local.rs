@@ -30,7 +30,7 @@ use shared::time::Time;
 pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use exposure::{Borne, Copied, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow};
-pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
+pub use headers::{AGENT, CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};
 pub use review::{
@@ -43,7 +43,7 @@ pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
 pub use shared::wire::v1::join::{JoinList, Waiting};
 pub use shares::{NearShare, OverShare, Room, Share};
-pub use standing::Standing;
+pub use standing::{Program, Standing};
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -222,6 +222,9 @@ pub struct Status {
     /// Since when the server's own backups fail, as it says, if they do.
     #[serde(default)]
     pub backup_failing: Option<Time>,
+    /// The program that the server runs, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_program: Option<Program>,
     /// Secrets that this machine reads and whose custom metadata has `rotate_after`.
     #[serde(default)]
     pub rotations: Vec<Rotation>,

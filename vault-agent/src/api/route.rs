@@ -2,7 +2,9 @@
 //! let in. What a route does lives in its own file.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
+use host::version;
+use machine::local::AGENT;
 
 use super::caller::{self, Peer};
 use super::context::Api;
@@ -14,7 +16,7 @@ use super::{agent, auth, halts, kv, review, sys};
 /// Answers one request.
 pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> ApiAnswer {
     let (parts, body) = request.into_parts();
-    match admit(api, peer, &parts, body).await {
+    let mut answer = match admit(api, peer, &parts, body).await {
         Ok(answer) => answer,
         Err(fault) => {
             if fault.status() == StatusCode::INTERNAL_SERVER_ERROR {
@@ -22,7 +24,12 @@ pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> Ap
             }
             fault.answer()
         }
+    };
+    // A program of another version knows by it why it is not understood.
+    if let Ok(own) = HeaderValue::from_str(version::own()) {
+        answer.headers_mut().insert(AGENT, own);
     }
+    answer
 }
 
 /// Lets the caller in, then routes.

@@ -17,8 +17,13 @@ use super::error::ApiFault;
 use super::request::{Call, Query};
 use super::tokens::Right;
 
-/// The Vault whose KV v2 this is, and this program: clients choose what to send by the former.
-const VERSION: &str = concat!("1.21.0+agent.", env!("CARGO_PKG_VERSION"));
+/// The Vault whose KV v2 this is: clients choose what to send by it.
+const VAULT: &str = "1.21.0";
+
+/// Returns that Vault's version, and this program's.
+fn version() -> String {
+    format!("{VAULT}+agent.{}", host::version::own())
+}
 
 /// Answers `sys/health`: always active, whatever the query makes of other states.
 pub(super) fn health(api: &Api, query: Query<'_>) -> Result<ApiAnswer, ApiFault> {
@@ -35,7 +40,7 @@ pub(super) fn health(api: &Api, query: Query<'_>) -> Result<ApiAnswer, ApiFault>
         "replication_performance_mode": "disabled",
         "replication_dr_mode": "disabled",
         "server_time_utc": clock::now().as_secs(),
-        "version": VERSION,
+        "version": version(),
         "enterprise": false,
         "cluster_name": name,
         "cluster_id": id,
@@ -58,7 +63,7 @@ pub(super) fn seal_status(api: &Api) -> ApiAnswer {
         "n": 1,
         "progress": 0,
         "nonce": "",
-        "version": VERSION,
+        "version": version(),
         "build_date": "",
         "migration": false,
         "cluster_name": name,

@@ -282,7 +282,8 @@ mod tests {
         let long = self::rows(long.iter(), std::iter::empty());
         for rows in [rows, long] {
             let agent = "x".repeat(64).parse().unwrap();
-            shared::report::Targets { agent, targets: rows }.write().unwrap();
+            let replaced = Some(clock::now());
+            shared::report::Targets { agent, replaced, targets: rows }.write().unwrap();
         }
     }
 

@@ -9,8 +9,8 @@
 //!    `anchors`, `posting`, `decide`
 //! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `ways`, `link`, `ledger`
-//! 5. local accesses and reports, and all owners together: `access`, `stored`, `report`, `leaves`,
-//!    `parts`, `server`
+//! 5. local accesses and reports, and all owners together: `access`, `stored`, `report`, `program`,
+//!    `leaves`, `parts`, `server`
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
@@ -56,6 +56,7 @@ mod pages;
 mod parts;
 mod pending;
 mod posting;
+mod program;
 mod reach;
 mod read;
 mod removed;

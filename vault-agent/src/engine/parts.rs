@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::head::SignedHead;
-use shared::log::{self, State};
+use shared::log::{self, Refused, State};
 use shared::time::Time;
 use tokio::sync::Notify;
 
@@ -149,10 +149,22 @@ fn identity(paths: &Paths) -> Result<Own> {
     Ok(Own::new(pins, keys))
 }
 
+/// Says that an older program than the last one runs here.
+fn newer() -> Failure {
+    Failure::local("the agent's database follows a log that only a newer program can judge").hint(
+        "install the vault-agent that ran here, or a newer one: nothing is changed, and the files \
+         stay as they are",
+    )
+}
+
 fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
     let damaged = Failure::local("the agent's database does not verify")
         .hint("stop the agent, move `agent.db` away and start it again: it syncs anew");
-    let (state, born, snapshot) = verified_state(conn, pins).context(damaged)?;
+    let (state, born, snapshot) = verified_state(conn, pins).map_err(|why| {
+        let is_newer =
+            why.downcast_ref::<Refused>().is_some_and(|it| it.error.code == Code::Upgrade);
+        why.context(if is_newer { newer() } else { damaged })
+    })?;
     let held = state::blobs::list(conn)?;
     let readers = state::blobs::readers(conn)?;
     let reports = stored::load(conn, &state)?;

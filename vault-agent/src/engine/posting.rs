@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use host::version;
 use shared::error::Result;
 use shared::hash::Hash;
 use shared::log::Number;
 use shared::report::{TargetReport, Targets};
 use shared::text::Text;
+use shared::time::Time;
 use shared::wire::v1::report::ReportReply;
 use tokio::time::Instant;
 
@@ -19,13 +21,16 @@ const JITTER: Duration = Duration::from_secs(30);
 const ALIVE: Duration = Duration::from_mins(50);
 /// Numbers that are noted as used at once: a record costs no write to the disk.
 const RESERVED: u64 = 256;
-/// Program and version, as reported.
-pub(super) const AGENT: &str = concat!("vault-agent ", env!("CARGO_PKG_VERSION"));
-
-/// What this machine reports of its targets.
+/// What this machine reports of its targets, and of its program.
 struct Reported {
     rows: Vec<TargetReport>,
+    replaced: Option<Time>,
     hash: Hash,
+}
+
+/// Returns program and version, as reported.
+pub(super) fn agent() -> String {
+    format!("vault-agent {}", version::own())
 }
 
 /// The numbers, the targets, and the turn of the exchange.
@@ -68,12 +73,12 @@ impl Posting {
         let stored = stored.map(|text| (text, Hash::of(&[text.as_bytes()])));
         let known = stored.and_then(|(text, hash)| Targets::open(text, hash).ok());
         let rows = known.map(|known| known.targets).unwrap_or_default();
-        let (_, hash) = written(&rows)?;
+        let reported = Reported::new(rows, None)?;
         let stored = stored.map(|(_, hash)| hash);
         Ok(Self {
             last: reserved,
             reserved,
-            reported: Reported { rows, hash },
+            reported,
             stored,
             // A server that lacks them says so.
             delivered: stored,
@@ -90,8 +95,20 @@ impl Posting {
         if self.reported.rows == rows {
             return Ok(false);
         }
-        let (_, hash) = written(&rows)?;
-        self.reported = Reported { rows, hash };
+        self.reported = Reported::new(rows, self.reported.replaced)?;
+        Ok(true)
+    }
+
+    /// Replaces what is reported of the program: since when it is no longer the file on its disk;
+    /// tells whether that has changed.
+    ///
+    /// # Errors
+    /// `E_LIMITS` if that does not fit into a report: what was said before stays.
+    pub(super) fn set_replaced(&mut self, replaced: Option<Time>) -> Result<bool> {
+        if self.reported.replaced == replaced {
+            return Ok(false);
+        }
+        self.reported = Reported::new(self.reported.rows.clone(), replaced)?;
         Ok(true)
     }
 
@@ -108,7 +125,7 @@ impl Posting {
         let hash = self.reported.hash;
         let (is_stored, is_delivered) = (self.stored == Some(hash), self.delivered == Some(hash));
         let wanted = !is_stored || !is_delivered;
-        let text = wanted.then(|| written(&self.reported.rows)).transpose()?.map(|(text, _)| text);
+        let text = wanted.then(|| self.reported.write()).transpose()?;
         self.last = self.last.saturating_add(1);
         let reserve = (self.last > self.reserved).then(|| self.last.saturating_add(RESERVED - 1));
         let is_due = self.exchange_at.is_none_or(|at| now >= at);
@@ -165,8 +182,18 @@ impl Posting {
     }
 }
 
-fn written(rows: &[TargetReport]) -> Result<(String, Hash)> {
-    Targets { agent: Text::lossy(AGENT), targets: rows.to_vec() }.write()
+impl Reported {
+    fn new(rows: Vec<TargetReport>, replaced: Option<Time>) -> Result<Self> {
+        let mut reported = Self { rows, replaced, hash: Hash::ZERO };
+        reported.hash = Hash::of(&[reported.write()?.as_bytes()]);
+        Ok(reported)
+    }
+
+    fn write(&self) -> Result<String> {
+        let (agent, replaced) = (Text::lossy(&agent()), self.replaced);
+        let (text, _) = Targets { agent, replaced, targets: self.rows.clone() }.write()?;
+        Ok(text)
+    }
 }
 
 fn jitter() -> Duration {
@@ -178,7 +205,6 @@ fn jitter() -> Duration {
 mod tests {
     use shared::audit::AuditHead;
     use shared::report::{HookResult, TargetState};
-    use shared::time::Time;
 
     use super::*;
 
@@ -248,6 +274,24 @@ mod tests {
         let again = posting.next(true, now).unwrap();
         assert_eq!(again.text, changed.text);
         assert!(!posting.accepted(&again, &reply(true, 0)), "asking on brings no more records");
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_is_reported_once_and_until_it_is_not() {
+        let mut posting = Posting::new(0, None).unwrap();
+        assert!(posting.set_targets(vec![row(1)]).unwrap());
+        let before = posting.next(true, Instant::now()).unwrap();
+        let at = Time::from_micros(7);
+        assert!(posting.set_replaced(Some(at)).unwrap());
+        assert!(!posting.set_replaced(Some(at)).unwrap());
+        let due = posting.next(true, Instant::now()).unwrap();
+        let said = Targets::open(&due.text.unwrap(), due.hash).unwrap();
+        assert_eq!((said.replaced, said.targets), (Some(at), vec![row(1)]));
+        assert_eq!(said.agent.to_string(), agent());
+        assert!(posting.set_targets(vec![row(2)]).unwrap());
+        assert!(posting.set_replaced(None).unwrap());
+        assert!(posting.set_targets(vec![row(1)]).unwrap());
+        assert_eq!(posting.next(true, Instant::now()).unwrap().hash, before.hash);
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub(super) async fn watch(reports: Arc<Reports>) {
     let mut noted = reports.connected.so_far();
     loop {
         sleep(LOOK).await;
+        reports.look_at_program();
         if let Err(fault) = reports.judge().await {
             tracing::warn!(%fault, "the other machines' records are not judged");
         }

@@ -10,6 +10,7 @@ use shared::log::{Machine, Number, Secret, State, Version};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::{Seen, TargetReport, Targets};
+use shared::text::Text;
 use shared::time::Time;
 use shared::wire::v1::report::{Standing as Reported, TargetsPage, TargetsQuery};
 use shared::wire::v1::shares::{self as wire, SharesReply};
@@ -18,7 +19,8 @@ use tokio::time::{Instant, timeout};
 use super::arrivals::Arrivals;
 use super::fleet::{Silence, Taken};
 use super::parts::Parts;
-use super::posting::AGENT;
+use super::posting::agent;
+use super::program;
 use super::rights::may_read;
 use super::timing;
 use crate::state::peers::{self, StoredTargets};
@@ -51,12 +53,16 @@ pub(super) fn of(parts: &Parts) -> Status {
     let (link, alarms) = (parts.link.now(), parts.alarms.list());
     let (unwatched, targets) = (is_unwatched(parts), parts.reports.targets());
     let (now, ages) = (clock::now(), parts.time_for_ages());
+    let replaced = parts.reports.look_at_program();
     let folded = parts.ledger.read();
     let state = &folded.state;
     let own = parts.own.name(state);
     let reporter = Reporter { name: own, seen_at: Some(now), awake: true, outdated: false };
     let number = parts.own.find(state).map(|(number, _)| number);
-    let machines = standings(state, parts.reports.fleet().seen(), number, now);
+    let mut machines = standings(state, parts.reports.fleet().seen(), number, now);
+    if let Some(standing) = machines.iter_mut().find(|it| it.machine == *own) {
+        standing.program = Some(program::shown(agent(), replaced, now));
+    }
     let arrivals = parts.ledger.arrivals();
     let view = View { state, arrivals: &arrivals, now: Instant::now(), time: now, ages };
     let readable = state.secrets().iter().filter(|(path, _)| may_read(state, &parts.own, path));
@@ -80,6 +86,7 @@ pub(super) fn of(parts: &Parts) -> Status {
         near: Vec::new(),
         room: None,
         backup_failing: None,
+        server_program: None,
         rotations: readable.filter_map(|secret| rotation(secret, ages)).collect(),
     }
 }
@@ -100,7 +107,7 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
     // Right after a start, or when the server is back, the answer is not that nobody is known.
     parts.link.try_now().await;
     let (told, said) = tokio::join!(refresh(parts), shares(parts));
-    let SharesReply { over, near, room, backup_failing, .. } = said;
+    let SharesReply { over, near, room, backup_failing, program, replaced, .. } = said;
     let stored = parts.store.read(|conn| peers::targets(conn)).await?;
     let stored: BTreeMap<Number, StoredTargets> =
         stored.into_iter().map(|targets| (targets.machine, targets)).collect();
@@ -111,20 +118,28 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
     let view = View { state, arrivals: &arrivals, now: Instant::now(), time: now, ages };
     (status.over, status.room) = (over_share(state, over, now), room);
     (status.near, status.backup_failing) = (near_share(state, near), backup_failing);
+    let named = |version: Text<64>| program::shown(version.to_string(), replaced, now);
+    status.server_program = program.map(named);
     status.told = told.whole;
     judge(state, &mut status, &told, now);
     for (number, peer) in fleet.peers() {
         let Some(machine) = state.machine_numbered(*number) else { continue };
         let (awake, seen) = (told.online.contains(number), fleet.seen().get(number).copied());
         let stored = stored.get(number);
-        let hash = stored.map(|stored| Hash::of(&[stored.text.as_bytes()]));
-        let outdated = hash != Some(peer.seen.targets);
+        let known = stored.and_then(|stored| {
+            let hash = Hash::of(&[stored.text.as_bytes()]);
+            // What a newer program has kept here may be more than this one can read.
+            Some((stored, hash, Targets::open(&stored.text, hash).ok()?))
+        });
+        let outdated = known.as_ref().is_none_or(|(_, hash, _)| *hash != peer.seen.targets);
         if outdated {
-            let (machine, of) = (machine.name.clone(), stored.map(|stored| stored.at));
-            status.outdated.push(Outdated { machine, of, awake });
+            let of = known.as_ref().map(|(stored, ..)| stored.at);
+            status.outdated.push(Outdated { machine: machine.name.clone(), of, awake });
         }
-        let Some((stored, hash)) = stored.zip(hash) else { continue };
-        let Targets { targets, .. } = Targets::open(&stored.text, hash)?;
+        let Some((stored, _, Targets { agent, replaced, targets })) = known else { continue };
+        if let Some(standing) = status.machines.iter_mut().find(|it| it.machine == machine.name) {
+            standing.program = Some(program::shown(agent.to_string(), replaced, now));
+        }
         // What is shown of an outdated machine is as old as its report.
         let seen_at = if outdated { Some(stored.at) } else { seen.or(Some(stored.at)) };
         let name = &machine.name;
@@ -139,7 +154,7 @@ pub(super) async fn agents(parts: &Parts) -> Result<BTreeMap<Number, String>> {
     let mut agents: BTreeMap<_, _> =
         parts.store.read(|conn| peers::agents(conn)).await?.into_iter().collect();
     if let Some((own, _)) = parts.own.find(&parts.ledger.read().state) {
-        agents.insert(own, AGENT.to_owned());
+        agents.insert(own, agent());
     }
     Ok(agents)
 }
@@ -172,6 +187,7 @@ fn standings(
             awake: is_own,
             silent: false,
             clock_off: None,
+            program: None,
             seen_at: if is_own { Some(now) } else { seen.get(number).copied() },
             added: machine.added,
             read: machine.read.clone(),

@@ -4,9 +4,9 @@
 use anyhow::{Context as _, Result, anyhow};
 use host::hint::hinted;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use shared::error::{Code, Error};
+use shared::error::Code;
 use shared::hash::Hash;
-use shared::log::{State, apply, start};
+use shared::log::{Refused, State, apply, start};
 
 use super::log::{self, Stored};
 use super::{hash, int, nat, unwritable};
@@ -133,15 +133,6 @@ pub fn fold(conn: &Connection) -> Result<(Option<State>, usize)> {
     replay(conn, state, |_| ())
 }
 
-/// Says why an entry does not follow: it is damaged, unless a newer program wrote it.
-fn refused(seq: u64, why: Error) -> anyhow::Error {
-    if why.code == Code::Upgrade {
-        let text = format!("entry {seq} of the log was written by a newer program: {why}");
-        return hinted(text, "install the vault-server that wrote it");
-    }
-    anyhow::Error::from(why).context(format!("entry {seq} of the log is damaged"))
-}
-
 /// Folds the log from `state` on, or from its start; `each` is told of every entry. Returns what
 /// [`fold`] does.
 ///
@@ -156,14 +147,14 @@ pub fn replay(
     let mut folded = 0;
     for stored in log::range(conn)?.query_map([int(from), i64::MAX], log::read)? {
         let Stored { seq, hash, envelope } = stored?;
-        let broken = || format!("entry {seq} of the log is damaged");
         let due = state.as_ref().map_or(0, |state| state.seq() + 1);
         if seq != due {
             return Err(anyhow!("entry {due} of the log is missing"));
         }
+        let broken = || broken(seq);
         match &mut state {
             None => state = Some(start(&envelope).with_context(broken)?),
-            Some(state) => drop(apply(state, &envelope).map_err(|why| refused(seq, why.error))?),
+            Some(state) => drop(apply(state, &envelope).map_err(|why| refused(seq, why))?),
         }
         if state.as_ref().map(State::head) != Some(hash) {
             return Err(anyhow!("its hash differs").context(broken()));
@@ -172,4 +163,18 @@ pub fn replay(
         each(seq);
     }
     Ok((state, folded))
+}
+
+fn broken(seq: u64) -> String {
+    format!("entry {seq} of the log is damaged")
+}
+
+/// Tells an entry that is damaged from one that only a newer program can judge.
+fn refused(seq: u64, why: Refused) -> anyhow::Error {
+    if why.error.code == Code::Upgrade {
+        let why = format!("entry {seq} of the log was written for a newer program ({why})");
+        let way = "install the vault-server that ran here, or a newer one: nothing is changed";
+        return hinted(why, way);
+    }
+    anyhow::Error::from(why).context(broken(seq))
 }

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host::store::StoreFailure;
+use host::{process, version};
 use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
@@ -38,6 +39,7 @@ use shared::log::{Machine, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::VaultId;
+use shared::text::Text;
 use shared::time::Time;
 use shared::wire::v1::health::Room;
 use shared::wire::v1::shares::{Share, SharesReply};
@@ -258,7 +260,9 @@ impl Vault {
         let failing = self.0.backup_failing.load(Ordering::Relaxed);
         let backup_failing = (failing > 0).then(|| Time::from_micros(failing));
         let restored = self.0.store.end().is_some_and(|end| end.restored);
-        SharesReply { over: meter.over(), near: meter.near(), room, backup_failing, restored }
+        let program = Some(Text::lossy(&format!("vault-server {}", version::own())));
+        let (over, near, replaced) = (meter.over(), meter.near(), process::replaced());
+        SharesReply { over, near, room, backup_failing, restored, program, replaced }
     }
 
     /// Notes how the last backup that was due went, for members to show.

@@ -192,7 +192,7 @@ const CASES: &[Case] = &[
     (
         |data| sql(data, "PRAGMA user_version = 999"),
         "has version 999, newer than this program's",
-        "hint: install the vault-server that wrote it",
+        "hint: install the vault-server that ran here",
     ),
     (|data| sql(data, "DELETE FROM log"), "its log is empty", RESTORE),
     (|data| fs::remove_file(database(data)).unwrap(), "vault.db` does not exist", "hint: name"),
@@ -236,9 +236,10 @@ async fn what_a_newer_program_wrote_is_not_called_damaged() {
     let mut checked = vec![check(data)];
     checked.push(run("backup", &[&backup, Path::new("--data"), data]));
     for (is_whole, said) in checked {
-        let named = said.contains("entry 12 of the log was written by a newer program: E_UPGRADE");
+        let told = "entry 12 of the log was written for a newer program (E_UPGRADE";
+        let named = said.contains(told);
         assert!(!is_whole && named && !said.contains("is damaged"), "{said}");
-        assert!(said.contains("hint: install the vault-server that wrote it"), "{said}");
+        assert!(said.contains("hint: install the vault-server that ran here"), "{said}");
     }
     assert!(!backup.exists());
 }

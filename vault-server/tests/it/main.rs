@@ -15,6 +15,7 @@ mod heads;
 mod heal;
 mod join;
 mod meter;
+mod neighbours;
 mod owners;
 mod report;
 mod restart;

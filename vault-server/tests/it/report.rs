@@ -24,7 +24,8 @@ async fn posted(client: &Client, request: &ReportRequest) -> ReportReply {
 }
 
 fn targets(agent: &str) -> (String, Hash) {
-    Targets { agent: agent.parse().unwrap(), targets: vec![] }.write().unwrap()
+    let (agent, targets) = (agent.parse().unwrap(), vec![]);
+    Targets { agent, replaced: None, targets }.write().unwrap()
 }
 
 #[tokio::test]

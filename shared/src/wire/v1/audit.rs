@@ -16,7 +16,6 @@ pub const RECORDS: usize = 10_000;
 /// Body of `POST /v1/access`: local accesses since the last batch; answered 200 [`AccessReply`]
 /// when their audit rows are on disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AccessRequest {
     /// Random, made anew at each start of an agent: what two agents with one key record, as the
     /// original and the clone of a host, is not taken for the same.

@@ -21,7 +21,6 @@ pub const HELD_SECONDS: u64 = 15;
 /// `E_EXISTS` for a name that an active machine bears, `E_KEY` for keys that the vault has seen
 /// before; 429 while too many ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct JoinRequest {
     /// The vault that the stranger wants to join.
     pub vault: VaultWords,

@@ -1,7 +1,10 @@
 //! The log on the wire: its first records, lines of `GET`, body and answer of `POST`, and what a
 //! server has lost.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::hash::Hash;
 use crate::head::SignedHead;
@@ -13,7 +16,6 @@ use super::blob::Inline;
 
 /// Body of `POST /v1/genesis`; answered 201 without a body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct GenesisRequest {
     /// The one-time claim code of the setup line.
     pub claim: Hash,
@@ -26,7 +28,6 @@ pub struct GenesisRequest {
 /// Body of `POST /v1/adopt`: a vault's first records, for a server that was made anew; answered 201
 /// without a body. The server is then as one that was restored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AdoptRequest {
     /// The one-time claim code of the setup line.
     pub claim: Hash,
@@ -82,12 +83,65 @@ pub enum Frame {
     Beat,
 }
 
+impl Frame {
+    /// The names of all of them.
+    pub(in crate::wire) const NAMES: [&'static str; 4] = ["head", "genesis", "entry", "beat"];
+
+    /// Reads a line; nothing, if it is a frame of a newer program's.
+    ///
+    /// # Errors
+    /// If it is none of any program's.
+    pub fn read(line: &[u8]) -> serde_json::Result<Option<Self>> {
+        match serde_json::from_slice(line) {
+            Ok(frame) => Ok(Some(frame)),
+            Err(_) if is_newer(line) => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+}
+
+/// Tells whether a line has the shape of a frame, and a name that this program does not know.
+fn is_newer(line: &[u8]) -> bool {
+    let named = serde_json::from_slice(line);
+    named.is_ok_and(|Named(name)| !Frame::NAMES.contains(&name.as_str()))
+}
+
+/// The name of a frame, whatever it holds: of what may be large nothing is kept.
+struct Named(String);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl<'de> Visitor<'de> for Name {
+            type Value = Named;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name, or an object of one name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Named, E> {
+                Ok(Named(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named, A::Error> {
+                let first = map.next_entry::<String, IgnoredAny>()?;
+                match (first, map.next_key::<IgnoredAny>()?) {
+                    (Some((name, _)), None) => Ok(Named(name)),
+                    (_, _) => Err(A::Error::custom("not one name")),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Name)
+    }
+}
+
 /// Body of `POST /v1/log`. Answers: 201 with the [`SignedHead`] that the entry made, also for the
 /// very same bytes sent again; 409 with the one it should have been built on; 422
 /// [`super::error::ErrorBody`] with the code of `apply`, or `E_BLOB_ABSENT`; 503 with the code
 /// [`super::error::RESTORED`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AppendRequest {
     /// The entry, signed by the caller, or by an admin or root on the caller's machine.
     pub envelope: Envelope,
@@ -108,7 +162,6 @@ pub struct AppendRequest {
 /// entries it only asks which blobs are wanted. Answers: 200 [`HealReply`]; 422
 /// [`super::error::ErrorBody`] with the code of `apply`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct HealRequest {
     /// The entries, in order; those that the server has already are passed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -17,7 +17,6 @@ pub const EXCHANGED: usize = 64;
 /// `E_SEQ` for a record that is not newer than the last one, `E_REPORT` for one whose head or audit
 /// head the server has not given out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ReportRequest {
     /// The caller's own [`crate::report::Seen`], signed.
     pub seen: Envelope,

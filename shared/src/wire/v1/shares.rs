@@ -6,7 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::log::Number;
+use crate::text::Text;
 use crate::time::Time;
+use crate::wire::list::known;
 
 use super::health::Room;
 
@@ -90,9 +92,10 @@ pub struct NearShare {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharesReply {
     /// By machine, then by share.
+    #[serde(deserialize_with = "known")]
     pub over: Vec<OverShare>,
     /// By machine, then by share.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known")]
     pub near: Vec<NearShare>,
     /// The room on the server's disk, while it is low.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,4 +106,10 @@ pub struct SharesReply {
     /// Whether the server was restored, and takes no change yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restored: bool,
+    /// The server's program and version, e.g. `vault-server 0.1.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Text<64>>,
+    /// Since when that program is no longer the file on its disk, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Time>,
 }

@@ -16,6 +16,8 @@ pub struct Answer {
     pub body: Bytes,
     /// How old the content is, in seconds, when it came from a cache that cannot be refreshed.
     pub cache_age: Option<u64>,
+    /// The version of the agent that answers, if it is one, and another one than this program's.
+    pub(super) agent: Option<String>,
     /// Where a redirect leads.
     pub(super) location: Option<String>,
 }
@@ -36,7 +38,8 @@ impl Answer {
         let errors = serde_json::from_slice::<Errors>(&self.body)
             .map(|body| body.errors)
             .map_err(|_| String::from_utf8_lossy(&self.body).into_owned());
-        Refusal { call: self.call.clone(), status: self.status, errors }
+        let (call, agent) = (self.call.clone(), self.agent.clone());
+        Refusal { call, status: self.status, errors, agent }
     }
 
     /// Reads the body; an error names places in it, never values.
@@ -44,7 +47,10 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|why| {
             let (line, column) = (why.line(), why.column());
             let why = format!("not the expected JSON (line {line}, column {column})");
-            Error::unexpected(&self.call, &why)
+            match &self.agent {
+                Some(agent) => Error::other_version(&self.call, &why, agent),
+                None => Error::unexpected(&self.call, &why),
+            }
         })
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use host::hint::Failure;
 use host::shown::Shown;
+use host::version;
 use shared::error::Code;
 use shared::limits;
 
@@ -60,6 +61,12 @@ impl Error {
         )
     }
 
+    /// The agent that answers is of another version, and what it answers cannot be read.
+    pub(super) fn other_version(call: &str, why: &str, agent: &str) -> Self {
+        let text = format!("{call}: unexpected answer: {why}");
+        Self::Answer(Failure::remote(text).hint(versions(agent)))
+    }
+
     /// Shows it: as one line, but for what the API answers.
     pub fn shown(&self) -> Shown {
         match self {
@@ -80,7 +87,8 @@ impl Error {
             Self::Transport { .. } => {
                 Some("check VAULT_ADDR and that the program behind it runs".to_owned())
             }
-            Self::Refused(_) | Self::Shown(_) => None,
+            Self::Refused(refusal) => refusal.hint(),
+            Self::Shown(_) => None,
         }
     }
 }
@@ -94,6 +102,17 @@ pub struct Refusal {
     pub status: u16,
     /// The texts of `{"errors":[…]}`, or why that is not there.
     pub errors: Result<Vec<String>, String>,
+    /// The version of the agent that answers, if it is another one than this program's.
+    pub agent: Option<String>,
+}
+
+/// Says how an agent of another version comes to know what this program asks for.
+fn versions(agent: &str) -> String {
+    let (agent, own) = (Shown::line(agent), version::own());
+    format!(
+        "the agent that answers is version {agent}, this program {own}: install the same version \
+         of both, and run `systemctl restart vault-agent` (or with `--user`)"
+    )
 }
 
 impl Refusal {
@@ -105,9 +124,16 @@ impl Refusal {
 }
 
 impl Refusal {
+    /// Returns the way out where an agent of another version does not know a route of its own kind,
+    /// or a field of a request.
+    fn hint(&self) -> Option<String> {
+        let is_unknown = self.call.contains("/v1/agent/") && matches!(self.status, 400 | 404 | 405);
+        self.agent.as_deref().filter(|_| is_unknown).map(versions)
+    }
+
     /// Shows it with the lines of HashiCorp's client, and those that the API sets in an error.
     fn shown(&self) -> Shown {
-        let Self { call, status, errors } = self;
+        let Self { call, status, errors, .. } = self;
         let mut shown = Shown::lines([
             Shown::own("Error making API request.\n"),
             format!("URL: {call}").into(),

@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Answer, Client, Endpoint, Error, Link, oneshot, tls};
-use machine::local::{BODY, CACHE_AGE};
+use host::version;
+use machine::local::{AGENT, BODY, CACHE_AGE};
 use machine::paths::demand_short;
 
 /// Vault's own limit on bodies.
@@ -148,12 +149,13 @@ async fn collect(call: &str, response: Response<Incoming>) -> Result<Answer, Err
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let age = header(CACHE_AGE).and_then(|age| age.parse().ok());
+    let agent = header(AGENT).filter(|it| *it != version::own()).map(str::to_owned);
     let moved = matches!(status, 301 | 302 | 307 | 308);
     let location = header(LOCATION.as_str()).filter(|_| moved).map(str::to_owned);
     match Limited::new(response.into_body(), MOST_BYTES).collect().await {
         Ok(body) => {
             let body = body.to_bytes();
-            Ok(Answer { call: call.to_owned(), status, body, cache_age: age, location })
+            Ok(Answer { call: call.to_owned(), status, body, cache_age: age, agent, location })
         }
         Err(why) if why.is::<LengthLimitError>() => {
             Err(Error::unexpected(call, &format!("more than {MOST_BYTES} bytes")))

@@ -193,3 +193,24 @@ fn headers_that_http_forbids_are_refused() {
     let error = Client::new(Endpoint::Unix("/x".into()), options).err().unwrap();
     assert_eq!(error.to_string(), "the value of header `x-vault-token` is not allowed in HTTP");
 }
+
+#[test]
+fn an_agent_of_another_version_is_named_where_it_does_not_understand() {
+    const UNKNOWN: &str =
+        "HTTP/1.1 404 x\r\nx-vault-agent-version: 0.0.1\r\ncontent-length: 2\r\n\r\n{}";
+    const OTHER: &str =
+        "HTTP/1.1 200 OK\r\nx-vault-agent-version: 0.0.1\r\ncontent-length: 2\r\n\r\n{}";
+    const NOBODY: &str = "HTTP/1.1 404 x\r\ncontent-length: 2\r\n\r\n{}";
+    let hint = |answer: &'static [&'static str], path: &str| {
+        let (_dir, client) = serve(answer);
+        let asked = client.get::<machine::local::Head>(path, &[]);
+        asked.unwrap_err().hint().unwrap_or_default()
+    };
+    let told = "the agent that answers is version 0.0.1, this program ";
+    for path in ["agent/status", "agent/of-tomorrow"] {
+        assert!(hint(&[UNKNOWN], path).starts_with(told), "{path}");
+        assert!(hint(&[OTHER], path).starts_with(told), "{path}");
+        assert_eq!(hint(&[NOBODY], path), "");
+    }
+    assert_eq!(hint(&[UNKNOWN], "secret/data/a"), "", "there is no such secret");
+}

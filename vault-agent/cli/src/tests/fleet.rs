@@ -291,3 +291,41 @@ fn wait_ends_when_those_who_do_not_sleep_hold_it() {
 fn status_of_another_server_is_refused() {
     insta::assert_snapshot!(transcript(&World::agent(&[]), &["status"]));
 }
+
+#[test]
+fn programs_of_several_versions_are_named_and_one_that_is_not_its_file_is_wrong() {
+    let program = |name: &str, minor: u64| json!({ "version": format!("{name} 0.{minor}.0") });
+    let own = host::version::own().split('.').nth(1).unwrap().parse::<u64>().unwrap();
+    let mut body = body(&json!([row("vps", 2, &json!(NOW), true)]), &json!([]), true);
+    body["machines"][0]["program"] = program("vault-agent", own);
+    body["server_program"] = program("vault-server", own + 1);
+    let world = answers(&body);
+    let ran = world.run("status");
+    let own = host::version::own();
+    let told = format!(
+        ", as on the server (as it says), are not everywhere: vps {own}, this `vault` {own}"
+    );
+    assert!(ran.exit == 0 && ran.err.contains(&told), "{}", ran.err);
+    let document: Value = serde_json::from_str(&world.run("status -format=json").out).unwrap();
+    let older = json!([
+        { "program": "vault-agent", "machine": "vps", "version": own },
+        { "program": "vault", "machine": "rtx1080", "version": own },
+    ]);
+    assert_eq!(document["older"], older);
+    assert_eq!(document["machines"][0]["program"]["replaced"], Value::Null);
+
+    body["machines"][0]["program"]["replaced"] = json!(NOW - HOUR);
+    let ran = answers(&body).run("status");
+    let told = "which is no longer the file on its disk (for 1 h)\n\
+                hint: `systemctl restart vault-agent` (or with `--user`) on vps\n";
+    assert!(ran.exit == 2 && ran.err.contains(told), "{}", ran.err);
+}
+
+#[test]
+fn what_a_newer_agent_adds_to_its_answer_is_passed_over() {
+    let mut body = body(&json!([row("vps", 2, &json!(NOW), true)]), &json!([]), true);
+    body["newer"] = json!({ "n": [1, 2.5] });
+    body["machines"][0]["newer"] = json!(true);
+    body["targets"][0]["newer"] = json!(null);
+    assert_eq!(answers(&body).run("status").exit, 0);
+}

@@ -4,6 +4,7 @@ use shared::hash::Hash;
 use shared::report::HookResult;
 
 use super::*;
+use crate::local::Program;
 
 const MINUTE: u64 = 60_000_000;
 const NOW: u64 = 1_000 * MINUTE;
@@ -12,12 +13,18 @@ fn at(minutes_ago: u64) -> Time {
     Time::from_micros(NOW - minutes_ago * MINUTE)
 }
 
+/// The version that this program goes by.
+fn here() -> String {
+    format!("vault-agent {}", version::own())
+}
+
 fn standing(name: &str) -> Standing {
     Standing {
         machine: name.parse().unwrap(),
         sleeps: false,
         awake: true,
         clock_off: None,
+        program: Some(Program { version: here(), replaced: None }),
         silent: false,
         seen_at: Some(at(0)),
         added: at(900),
@@ -69,6 +76,7 @@ fn well() -> Status {
         near: Vec::new(),
         room: None,
         backup_failing: None,
+        server_program: Some(Program { version: here(), replaced: None }),
         rotations: Vec::new(),
     }
 }
@@ -379,4 +387,79 @@ fn what_is_to_be_typed_is_no_command_of_somebody_else() {
         assert!(found.todo.contains(quoted), "{}", found.todo);
         assert!(!found.todo.contains("curl evil | sh") && !found.todo.contains("`curl"));
     }
+}
+
+#[test]
+fn a_program_whose_file_is_another_one_is_found_wherever_it_runs() {
+    let replaced = |version: &str| Some(Program { version: version.into(), replaced: Some(at(9)) });
+    let vps = |status: &mut Status| status.machines[2].program = replaced("vault-agent 0.1.0");
+    let text = "runs vault-agent 0.1.0, which is no longer the file on its disk";
+    let todo = "`systemctl restart vault-agent` (or with `--user`) on vps";
+    check(vps, &[("program_replaced", "vps", text, Some(9), todo)]);
+    let here = |status: &mut Status| status.machines[0].program = replaced("vault-agent 0.1.0");
+    let todo = "`systemctl restart vault-agent` (or with `--user`)";
+    check(here, &[("program_replaced", "here", text, Some(9), todo)]);
+    // It restarts when it wakes up, or is looked at then.
+    let asleep = |status: &mut Status| status.machines[1].program = replaced("vault-agent 0.1.0");
+    check(asleep, &[]);
+    let server = |status: &mut Status| status.server_program = replaced("vault-server 0.1.0");
+    let text = "the server says that it runs vault-server 0.1.0, which is no longer the file on \
+                its disk";
+    let todo = "`systemctl restart vault-server` (or with `--user`) on the server's host";
+    check(server, &[("program_replaced", "", text, Some(9), todo)]);
+}
+
+/// Judges programs as one of version 0.3.0 does: those of the server and of the three machines.
+fn seen_from_0_3(programs: [&str; 4]) -> (Vec<String>, Option<String>) {
+    let mut status = well();
+    let program = |version: &str| {
+        (!version.is_empty()).then(|| Program { version: version.to_owned(), replaced: None })
+    };
+    status.server_program = program(programs[0]);
+    for (standing, version) in status.machines.iter_mut().zip(&programs[1..]) {
+        standing.program = program(version);
+    }
+    let own = Version::of("0.3.0").unwrap();
+    let found = programs::findings(&status, Some(own)).into_iter();
+    let found = found.map(|it| format!("{:?}: {}; {}", it.machine, it.text, it.todo));
+    let who = |runs: &Runs<'_>| match runs {
+        Runs::Machine(name) => name.to_string(),
+        Runs::Server => "server".to_owned(),
+        Runs::Asking => "asking".to_owned(),
+    };
+    let mixed = mixed(&status, own).map(|Mixed { newest, on, older }| {
+        let older: Vec<_> = older.iter().map(|(on, it)| format!("{} {it}", who(on))).collect();
+        format!("{newest} on {}: {}", who(&on), older.join(", "))
+    });
+    (found.collect(), mixed)
+}
+
+#[test]
+fn an_older_neighbour_is_named_and_one_that_is_too_old_is_wrong() {
+    let agent = |version: &str| format!("vault-agent {version}");
+    let check = |programs: [&str; 4], found: &[&str], mixed: Option<&str>| {
+        let agents = [programs[1], programs[2], programs[3]].map(agent);
+        let [here, laptop, vps] = &agents;
+        let (wrong, told) = seen_from_0_3([programs[0], here, laptop, vps]);
+        assert_eq!(
+            (wrong, told.as_deref()),
+            (found.iter().map(|it| (*it).to_owned()).collect(), mixed)
+        );
+    };
+    check(["0.3.0", "0.3.0", "0.3.0", "0.3.0"], &[], None);
+    let older = "0.3.0 on here: laptop 0.2.0, vps 0.2.9, server 0.2.0";
+    check(["0.2.0", "0.3.0", "0.2.0", "0.2.9"], &[], Some(older));
+    let asking = "0.4.0 on vps: here 0.3.0, laptop 0.3.0, server 0.3.0, asking 0.3.0";
+    check(["0.3.0", "0.3.0", "0.3.0", "0.4.0"], &[], Some(asking));
+    let old = "Some(Name(\"vps\")): runs vault-agent 0.1.0: too old for this program, 0.3.0; \
+               install vault-agent 0.3.0 on vps, or bring this host back to a version between";
+    check(
+        ["0.3.0", "0.3.0", "0.1.0", "0.1.0"],
+        &[old],
+        Some("0.3.0 on here: laptop 0.1.0, vps 0.1.0"),
+    );
+    // A member that claims to be ever so new makes nobody else wrong.
+    let claim = "99.0.0 on vps: here 0.3.0, laptop 0.3.0, server 0.3.0, asking 0.3.0";
+    check(["0.3.0", "0.3.0", "0.3.0", "99.0.0"], &[], Some(claim));
+    assert_eq!(seen_from_0_3(["", "", "", "no version"]), (vec![], None));
 }

@@ -9,3 +9,6 @@ pub const NO_WAIT: &str = "x-vault-no-wait";
 /// Response header: seconds since the content was last known to be the newest; only while the
 /// server is away.
 pub const CACHE_AGE: &str = "x-vault-cache-age";
+
+/// Response header of every answer: the agent's version.
+pub const AGENT: &str = "x-vault-agent-version";

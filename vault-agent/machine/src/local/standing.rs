@@ -5,6 +5,16 @@ use shared::grant::Grants;
 use shared::name::Name;
 use shared::time::Time;
 
+/// A program that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its name and version, e.g. `vault-agent 0.1.0`.
+    pub version: String,
+    /// Since when the file on its disk has been another one, if it has for more than seconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replaced: Option<Time>,
+}
+
 /// An active machine of the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
@@ -24,6 +34,9 @@ pub struct Standing {
     pub clock_off: Option<i64>,
     /// When it was added, or got its present keys.
     pub added: Time,
+    /// The program that it runs, as it has signed; `None` while it is not known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub program: Option<Program>,
     /// What it reads.
     pub read: Grants,
     /// What it writes.

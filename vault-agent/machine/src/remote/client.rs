@@ -391,6 +391,12 @@ async fn refusal(answer: Response<Incoming>) -> RemoteError {
     let body: Result<ErrorBody, RemoteError> = parse(answer.into_body()).await;
     let ErrorBody { code, detail } = body
         .unwrap_or_else(|fault| ErrorBody { code: "no_reason".into(), detail: fault.to_string() });
+    let detail = match (status, &*code) {
+        (404, "not_found") | (405, "method_not_allowed") => {
+            format!("{detail}: the server may be older than this program")
+        }
+        _ => detail,
+    };
     // Nobody vouches for what a server says: it stays one short line wherever it is shown.
     let shown = |text: &str| Text::<SAID>::lossy(text).to_string();
     match Code::from_text(&code) {

@@ -69,9 +69,12 @@ impl Frames {
             let line = self.buffer.split_to(self.seen + end);
             self.buffer.advance(1);
             self.seen = 0;
+            let frame = Frame::read(&line);
+            let frame = frame.map_err(|why| refused(Code::Parse, format!("log line: {why}")))?;
+            // One of a newer server's says nothing that an older agent has to know.
+            let Some(frame) = frame else { continue };
             bytes += line.len();
-            let frame = serde_json::from_slice(&line);
-            frames.push(frame.map_err(|why| refused(Code::Parse, format!("log line: {why}")))?);
+            frames.push(frame);
         }
         if frames.is_empty() {
             self.seen = self.buffer.len();

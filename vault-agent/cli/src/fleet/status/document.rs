@@ -1,12 +1,15 @@
 //! The status for scripts: every field is in the reference, and none is taken away or changes its
 //! meaning.
 
+use host::version;
 use serde_json::{Value, json};
 use shared::time::Time;
+use shared::version::Version;
 
 use crate::vault::rotation;
 use machine::findings::Finding;
-use machine::local::{NearShare, Status};
+use machine::findings::{Runs, mixed};
+use machine::local::{NearShare, Program, Status};
 
 /// Makes the document, with times as people and scripts read them.
 pub(super) fn of(status: &Status, found: &[Finding], now: Time) -> Value {
@@ -20,7 +23,7 @@ pub(super) fn of(status: &Status, found: &[Finding], now: Time) -> Value {
     let machines = status.machines.iter().map(|it| {
         json!({
             "machine": it.machine, "sleeps": it.sleeps, "awake": it.awake, "silent": it.silent,
-            "clock_off": it.clock_off,
+            "clock_off": it.clock_off, "program": it.program.as_ref().map(program),
             "seen_at": time(it.seen_at), "added": it.added.to_string(),
         })
     });
@@ -68,5 +71,25 @@ pub(super) fn of(status: &Status, found: &[Finding], now: Time) -> Value {
         "outdated": outdated.collect::<Vec<_>>(), "rotations": rotations,
         "over": over, "near": near, "room": status.room,
         "backup_failing": time(status.backup_failing),
+        "server_program": status.server_program.as_ref().map(program), "older": older(status),
     })
+}
+
+fn program(Program { version, replaced }: &Program) -> Value {
+    json!({ "version": version, "replaced": replaced.map(|at| at.to_string()) })
+}
+
+/// Lists who runs an older program than the newest that anybody runs.
+fn older(status: &Status) -> Vec<Value> {
+    let mixed = Version::of(version::own()).and_then(|own| mixed(status, own));
+    let older = mixed.into_iter().flat_map(|mixed| mixed.older);
+    let entry = |(runs, version): (Runs<'_>, Version)| {
+        let (program, machine) = match runs {
+            Runs::Machine(name) => ("vault-agent", Some(name)),
+            Runs::Server => ("vault-server", None),
+            Runs::Asking => ("vault", Some(&status.machine)),
+        };
+        json!({ "program": program, "machine": machine, "version": version.to_string() })
+    };
+    older.map(entry).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::name::Name;
 use shared::time::Time;
+use shared::version::Version;
 
 use super::narrow;
 use crate::context::Global;
@@ -12,7 +13,8 @@ use crate::vault::rotation;
 use host::clock;
 use host::hint::with_hint;
 use host::shown::Shown;
-use machine::findings::{Finding, Kind};
+use host::version;
+use machine::findings::{Finding, Kind, Mixed, Runs, mixed};
 use machine::local::{NearShare, OverShare, Room, Rotation, Standing, Status, TargetRow};
 
 /// More warnings about rotation would hide the fleet.
@@ -174,6 +176,7 @@ fn line(finding: &Finding, now: Time) -> Shown {
 /// Returns what people should know although nothing is wrong.
 fn notes(status: &Status, found: &[Finding], now: Time) -> Vec<Shown> {
     let mut lines = rotations(status, now);
+    lines.extend(programs(status));
     if status.unwatched {
         lines.push(
             "every other machine is said to sleep at times: none of them is ever called silent"
@@ -198,6 +201,30 @@ fn notes(status: &Status, found: &[Finding], now: Time) -> Vec<Shown> {
         }
     }
     lines
+}
+
+/// Returns who runs older programs than the newest: in any order, one host after another.
+fn programs(status: &Status) -> Option<Shown> {
+    let Mixed { newest, on, older } = mixed(status, Version::of(version::own())?)?;
+    let named = |runs: &Runs<'_>| match runs {
+        Runs::Machine(name) => name.to_string(),
+        Runs::Server => "the server".to_owned(),
+        Runs::Asking => "this `vault`".to_owned(),
+    };
+    let said = |runs: &Runs<'_>| if *runs == Runs::Server { " (as it says)" } else { "" };
+    let told = older.iter().map(|(on, it)| format!("{} {it}{}", named(on), said(on)));
+    let told: Vec<String> = told.collect();
+    let more = told.len().saturating_sub(MOST_NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let told = told[..told.len().min(MOST_NAMES)].join(", ");
+    Some(with_hint(
+        format!(
+            "programs of {newest}, as on {}{}, are not everywhere: {told}{more}",
+            named(&on),
+            said(&on)
+        ),
+        format!("install {newest} there, in any order; neighbouring versions work together"),
+    ))
 }
 
 /// Returns what is running short at the server, as it says: nothing is wrong yet.
@@ -255,8 +282,7 @@ pub(super) fn summary(status: &Status, found: &[Finding], now: Time) -> Option<S
         return None;
     }
     let on: BTreeSet<&Name> = found.iter().filter_map(|it| it.machine.as_ref()).collect();
-    let server =
-        found.iter().any(|it| matches!(it.kind, Kind::Server | Kind::Untold | Kind::Backup));
+    let server = found.iter().any(|it| it.machine.is_none());
     let mut on: Vec<String> =
         if on.is_empty() { Vec::new() } else { vec![names(on.iter().copied())] };
     on.extend(server.then(|| "the server".to_owned()));

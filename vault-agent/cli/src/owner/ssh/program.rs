@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use shared::hash::Hash;
+use shared::version::Version;
 
 use super::connection::{Connection, Step};
 use super::probe::Probe;
@@ -14,6 +15,7 @@ use super::script::{OURS, Rights, Script};
 use crate::sibling;
 use host::hint::{Failure, hinted};
 use host::shown::Shown;
+use host::version;
 
 /// Most bytes of one program.
 const LARGEST: u64 = 1 << 30;
@@ -56,17 +58,8 @@ struct Own {
 
 /// Tells whether the agent that is there is as new as this program.
 pub fn is_new_enough(probe: &Probe) -> bool {
-    let there = probe.agent.as_ref().and_then(|(_, version)| numbers(version));
-    there >= numbers(env!("CARGO_PKG_VERSION")) && there.is_some()
-}
-
-/// Reads `1.2.3` out of what a program says of its version.
-fn numbers(text: &str) -> Option<[u64; 3]> {
-    let word = text.split_whitespace().next_back()?;
-    let core = word.trim_start_matches('v').split(['-', '+']).next()?;
-    let mut parts = core.split('.').map(str::parse);
-    let numbers = [parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?];
-    parts.next().is_none().then_some(numbers)
+    let there = probe.agent.as_ref().and_then(|(_, version)| Version::of(version));
+    there >= Version::of(version::own()) && there.is_some()
 }
 
 /// Returns the programs that run on a host, `vault` and `vault-agent`: this installation's, or
@@ -273,7 +266,6 @@ mod tests {
         ] {
             assert_eq!(is_new_enough(&probe(version)), expected, "{version:?}");
         }
-        assert!(numbers("v0.10.0") > numbers("v0.9.9"));
     }
 
     #[test]
