@@ -35,7 +35,7 @@ codes! {
     Limits = "E_LIMITS", "a size or count is over its limit", "split the change into smaller ones";
     UnknownActor = "E_UNKNOWN_ACTOR",
         "the signer is not an active actor of this vault",
-        "add the machine first, or join again after a removal";
+        "add the machine first, or join again after a removal; `vault admin list` names the admins";
     BadSig = "E_BADSIG",
         "the signature does not verify",
         "check that the key belongs to this vault and that nothing between the hosts rewrites \
