@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::begun::{Names, ShownKit};
 use crate::context::Global;
 use crate::owner::absolute::absolute;
+use crate::owner::resumable::Resumable as _;
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use crate::owner::signing::founding::{Unfinished, Wish, found};
 use crate::owner::signing::kit::Kit;
@@ -207,7 +208,7 @@ fn begin(
         request,
     };
     unfinished.store(paths)?;
-    ShownKit::forget(paths)?;
+    ShownKit::remove(paths)?;
     Ok(unfinished)
 }
 
@@ -264,6 +265,6 @@ fn finish(made: &Unfinished, here: &Here, paths: &Paths) -> Result<()> {
 /// Forgets, once the pins are there, what an attempt has noted for the next one.
 pub fn forget(paths: &Paths) -> Result<()> {
     Names::remove(paths)?;
-    ShownKit::forget(paths)?;
+    ShownKit::remove(paths)?;
     Unfinished::remove(paths)
 }
