@@ -19,6 +19,7 @@ use crate::owner::resumable::Resumable as _;
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use crate::owner::signing::founding::{Unfinished, Wish, found};
 use crate::owner::signing::kit::Kit;
+use crate::owner::signing::paper;
 use crate::owner::signing::passphrase::Source;
 use crate::owner::signing::posting::{self, PostError};
 use crate::owner::signing::sheet;
@@ -37,6 +38,8 @@ pub struct Keeping {
     pub work: Work,
     /// The file of the kit, if it is not shown on the terminal.
     pub kit: Option<PathBuf>,
+    /// Whether that file is a page to print, and not text.
+    pub html: bool,
     /// Whether nobody needs to type it back.
     pub kit_confirmed: bool,
     /// The passphrase, once it has been asked for.
@@ -221,7 +224,10 @@ pub fn keep_kit(
     paths: &Paths,
     term: &Term,
 ) -> Result<()> {
-    let page = kit.page(vault, name, now);
+    let mut page = kit.page(vault, name, now);
+    if keeping.html {
+        page = paper::html(&sheet::grouped(&page), &kit.code(vault));
+    }
     let place = keeping.kit.as_deref().map(absolute).transpose()?;
     ShownKit::note(&page, place, now, paths)?;
     match &keeping.kit {

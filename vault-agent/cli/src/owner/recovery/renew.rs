@@ -37,6 +37,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     new_kit: Option<PathBuf>,
 
+    /// Make that file a page to print, with a QR code
+    #[arg(long, requires = "new_kit")]
+    html: bool,
+
     /// Give up a renewal whose new kit is lost, while the old one holds
     #[arg(long)]
     start_over: bool,
@@ -146,6 +150,7 @@ fn keeping(args: &Args) -> Keeping {
         passphrase: Source::Terminal,
         work: Work::Second,
         kit: args.new_kit.clone(),
+        html: args.html,
         kit_confirmed: args.kit_confirmed,
         chosen: None,
     }
@@ -158,7 +163,7 @@ fn new_kit(renewal: &Renewal, given: &Kit, args: &Args, global: &Global) -> Resu
     }
     let kit = match args.new_kit.as_deref().filter(|file| file.exists()) {
         Some(file) => page::read(file, global)?,
-        None if global.can_ask() => page::typed(global, "type both secrets of the new kit")?,
+        None if global.can_ask() => page::typed(global, "type both secrets of the new kit")?.0,
         None => bail!(hinted(
             "the new kit is needed to go on",
             "name its file: `--new-kit FILE`, or run this at a terminal and type it"
