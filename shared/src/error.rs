@@ -37,7 +37,7 @@ codes! {
         "the signer is not an active actor of this vault",
         "if this host has other keys in the vault, as after `vault machine rekey`, run that again: \
          it has them take over; if it was removed, `vault machine add` brings it back with new \
-         keys, once its state is moved away";
+         keys, once its state is moved away; `vault admin list` names the admins";
     BadSig = "E_BADSIG",
         "the signature does not verify",
         "check that the key belongs to this vault and that nothing between the hosts rewrites \

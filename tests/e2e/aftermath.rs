@@ -2,6 +2,9 @@
 //! nothing is left to tell, the audit log is whole, nothing lacks, and one that was put out gets
 //! nothing.
 
+use std::fs;
+use std::path::Path;
+
 use tests::{Host, World, watch};
 
 use crate::restored::put;
@@ -103,4 +106,9 @@ pub(crate) fn opens(identities: &[u8], blob: &[u8]) -> bool {
     let identities = file.into_identities().unwrap();
     let identities = identities.iter().map(|identity| -> &dyn age::Identity { identity.as_ref() });
     age::Decryptor::new(blob).unwrap().decrypt(identities).is_ok()
+}
+
+/// As [`opens`], with the identities in a file.
+pub(crate) fn file_opens(identities: &Path, blob: &[u8]) -> bool {
+    opens(&fs::read(identities).unwrap(), blob)
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use tests::{Host, World, bins, find_line, watch};
 
+use super::aftermath::file_opens;
 use super::life::{killed_at, program_killed_at};
 use super::moment::moments;
 
@@ -60,7 +61,7 @@ impl Fleet {
         watch::poll("who is out opens nothing", || {
             let blobs = blobs(&server);
             assert!(!blobs.is_empty());
-            (!out.iter().any(|key| blobs.iter().any(|blob| opens(key, blob)))).then_some(())
+            (!out.iter().any(|key| blobs.iter().any(|blob| file_opens(key, blob)))).then_some(())
         });
     }
 
@@ -81,21 +82,16 @@ fn blobs(server: &rusqlite::Connection) -> Vec<Vec<u8>> {
     blobs.map(Result::unwrap).collect()
 }
 
-/// Tells whether a key opens a blob, with the age library alone.
-fn opens(key: &Path, blob: &[u8]) -> bool {
-    let page = fs::read(key).unwrap();
-    let identities = age::IdentityFile::from_buffer(&page[..]).unwrap().into_identities().unwrap();
-    let identities = identities.iter().map(|identity| -> &dyn age::Identity { identity.as_ref() });
-    age::Decryptor::new(blob).unwrap().decrypt(identities).is_ok()
-}
-
 #[test]
 fn a_thief_of_a_key_that_is_in_opens_what_it_reads() {
     let fleet = Fleet::new();
     let stolen = fleet.steal(&fleet.vps);
     let server = rusqlite::Connection::open(fleet.world.data().join("vault.db")).unwrap();
     let blobs = blobs(&server);
-    assert!(blobs.iter().any(|blob| opens(&stolen, blob)), "what the others look for is found");
+    assert!(
+        blobs.iter().any(|blob| file_opens(&stolen, blob)),
+        "what the others look for is found"
+    );
 }
 
 #[test]

@@ -55,6 +55,7 @@ mod setup_again;
 mod source;
 mod stale;
 mod status;
+mod stories;
 mod targets;
 mod three_hosts;
 mod upgrade;

@@ -3,7 +3,7 @@
 use tests::{Host, Port, World, bins};
 
 /// A machine whose agent listens on a loopback port as well.
-fn with_port(world: &World) -> (Host, Port) {
+pub(crate) fn with_port(world: &World) -> (Host, Port) {
     let mut host = world.owner("rtx1080");
     host.stop();
     let port = Port::reserve();

@@ -3,10 +3,12 @@
 use std::fs;
 use std::process::Command;
 
-use tests::{Host, Ran, World, bins, run};
+use tests::{Host, Ran, World, bins, run, watch};
 
+use crate::aftermath::file_opens;
 use crate::moment::killed_at;
 use crate::recovery::{SECRET, at_moments, kit, put, test, types};
+use crate::stories::{age_key, is_well};
 
 /// A vault whose machines have all burnt: a server, and the kit on paper.
 struct Burnt {
@@ -27,6 +29,8 @@ impl Burnt {
         vps.stop();
         let paper = world.dir().join("paper.txt");
         fs::rename(kit(&rtx), &paper).unwrap();
+        // One was not burnt, but taken.
+        fs::copy(age_key(&rtx), world.dir().join("taken.key")).unwrap();
         fs::remove_dir_all(&rtx.dir).unwrap();
         fs::remove_dir_all(&vps.dir).unwrap();
         let nas = world.host("nas");
@@ -35,9 +39,16 @@ impl Burnt {
     }
 
     fn command(&self) -> Command {
+        let mut command = self.unasked();
+        command.arg("--yes");
+        command
+    }
+
+    /// Nobody can be asked here: it stops once it is begun.
+    fn unasked(&self) -> Command {
         let mut command = self.nas.command(self.nas.bins.vault);
         command.args(["recover", self.world.address(), "--kit", &self.kit, "--name", "nas"]);
-        command.args(["--admin", "jonas", "--yes"]);
+        command.args(["--admin", "jonas"]);
         command
     }
 
@@ -60,6 +71,18 @@ impl Burnt {
         put(&self.nas, SECRET, "4");
         let tested = test(&self.nas, &self.kit);
         assert!(tested.err.contains("it opens all of 4 versions"), "{}", tested.err);
+        self.nas.target(&[SECRET]);
+        watch::until(&self.nas.env_file(), |text| text.ends_with("\nK=4\n"));
+        is_well(&self.nas);
+        let database = rusqlite::Connection::open(self.world.data().join("vault.db")).unwrap();
+        // Version 1 could be read there, and still is what it was.
+        let newest = "SELECT bytes FROM blob WHERE path = 'secret/mail' OR ver = 3";
+        let mut blobs = database.prepare(newest).unwrap();
+        let blobs = blobs.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+        let taken = self.world.dir().join("taken.key");
+        for blob in blobs.map(Result::unwrap) {
+            assert!(!file_opens(&taken, &blob), "who has the key of a lost machine reads nothing");
+        }
     }
 }
 
@@ -75,6 +98,29 @@ fn a_vault_without_any_machine_is_recovered_on_a_fresh_host() {
     burnt.check(&said);
     let again = run(&mut burnt.command(), "");
     assert!(again.err.contains("this host is `nas` of vault"), "{}", again.err);
+}
+
+#[test]
+fn a_recovery_that_was_begun_outlasts_one_of_another_vault() {
+    let mut burnt = Burnt::new();
+    let stopped = run(&mut burnt.unasked(), "");
+    let begun = burnt.nas.state().join("recovering.json");
+    assert!(stopped.code != 0 && begun.exists(), "{}", stopped.err);
+    let kept = fs::read(&begun).unwrap();
+    let other = World::new(bins!());
+    let paper = kit(&other.owner("other"));
+    let refused = burnt.nas.vault(&["recover", other.address(), "--kit", &paper, "--yes"]);
+    assert_ne!(refused.code, 0, "{}", refused.err);
+    assert!(refused.err.contains("the recovery of another vault, "), "{}", refused.err);
+    assert!(
+        refused.err.contains("makes this `nas` there, and `jonas` an admin"),
+        "{}",
+        refused.err
+    );
+    assert!(refused.err.contains(begun.to_str().unwrap()), "{}", refused.err);
+    assert_eq!(fs::read(&begun).unwrap(), kept);
+    let said = run(&mut burnt.command(), "");
+    burnt.check(&said);
 }
 
 #[test]

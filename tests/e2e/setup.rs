@@ -199,8 +199,8 @@ fn killed_at_any_moment_the_same_line_goes_on() {
 }
 
 /// A command with a terminal of its own, made by script(1).
-struct Terminal {
-    script: Child,
+pub(crate) struct Terminal {
+    pub(crate) script: Child,
     input: ChildStdin,
     output: mpsc::Receiver<Vec<u8>>,
     /// What stands on it since the last answer.
@@ -208,7 +208,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open(command: &Command) -> Self {
+    pub(crate) fn open(command: &Command) -> Self {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
         let mut script = Command::new("script");
@@ -230,13 +230,13 @@ impl Terminal {
     }
 
     /// Waits until it asks so, and answers; returns what stood there before.
-    fn answer(&mut self, question: &str, answer: &str) -> String {
+    pub(crate) fn answer(&mut self, question: &str, answer: &str) -> String {
         let text = self.until(question);
         writeln!(self.input, "{answer}").unwrap();
         text
     }
 
-    fn until(&mut self, text: &str) -> String {
+    pub(crate) fn until(&mut self, text: &str) -> String {
         loop {
             if let Some(at) = self.seen.find(text) {
                 let rest = self.seen.split_off(at + text.len());
@@ -249,7 +249,7 @@ impl Terminal {
     }
 
     /// The last six characters of a secret that stands there in rows.
-    fn end_of(page: &str, prefix: &str) -> String {
+    pub(crate) fn end_of(page: &str, prefix: &str) -> String {
         let rows = page.split(&format!("{prefix}\n")).nth(1).unwrap();
         let row = rows.lines().find(|line| line.starts_with("#   4 ")).unwrap();
         let groups: Vec<&str> = row.split_whitespace().skip(2).collect();

@@ -186,6 +186,15 @@ impl Term {
         Ok(bytes)
     }
 
+    /// Reads so many bytes of stdin, or what there is, to the end of `bytes`.
+    ///
+    /// # Errors
+    /// Whatever the stream says.
+    pub fn read_up_to(&self, most: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+        self.input.borrow_mut().by_ref().take(most).read_to_end(bytes)?;
+        Ok(())
+    }
+
     /// Reads one line of stdin without its end, `None` at the end of input; never a byte of the
     /// next line.
     ///

@@ -194,10 +194,13 @@ fn command(back: Back, state: &State, borne: &BTreeMap<Number, Number>) -> Optio
         Back::Sleeps(number, sleeps) => {
             Some(format!("vault machine set {} --sleeps={sleeps}", name(number)?))
         }
-        Back::Admin(name) => state
-            .admins()
-            .contains_key(&name)
-            .then(|| format!("vault recovery admin NAME --instead-of {name} --kit FILE")),
+        Back::Admin(name) if !state.admins().contains_key(&name) => None,
+        Back::Admin(name) if state.admins().len() > 1 => {
+            Some(format!("vault admin remove {name} --kit FILE"))
+        }
+        Back::Admin(name) => {
+            Some(format!("vault recovery admin NAME --instead-of {name} --kit FILE"))
+        }
         Back::Command(command) => Some(command),
     }
 }

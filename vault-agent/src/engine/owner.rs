@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use shared::blob::{self, Blob, Place, Sealed};
+use shared::error::Code;
 use shared::hash::Hash;
 use shared::keys::{Recipient, Signature};
 use shared::limits;
@@ -99,6 +100,10 @@ fn survey(
     ops: &[Op],
     history: bool,
 ) -> Result<Survey> {
+    if folded.state.key(&by).is_none() {
+        // Told before anybody types a passphrase.
+        return Err(Code::UnknownActor.because(format!("`{by}` is none of this vault's")).into());
+    }
     let time = timing::of_entry(time, folded.state.time());
     let look = |state: &State| stale(state, history);
     let stale = if ops.is_empty() {

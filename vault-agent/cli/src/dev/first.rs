@@ -70,6 +70,7 @@ pub async fn make_vault(
         passphrase: Source::File(folder.at(PASSPHRASE)),
         work: Work::Little,
         kit: Some(kit),
+        html: false,
         kit_confirmed: true,
         chosen: None,
     };

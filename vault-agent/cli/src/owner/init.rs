@@ -50,6 +50,10 @@ pub struct Keep {
     #[arg(long, value_name = "FILE")]
     kit: Option<PathBuf>,
 
+    /// Make that file a page to print, with a QR code
+    #[arg(long, requires = "kit")]
+    html: bool,
+
     /// Do not ask to type back part of the recovery kit
     #[arg(long)]
     kit_confirmed: bool,
@@ -67,6 +71,7 @@ impl Keep {
             passphrase: passphrase(self.passphrase_file.clone(), global),
             work: Work::Second,
             kit: self.kit.clone(),
+            html: self.html,
             kit_confirmed: self.kit_confirmed,
             chosen: None,
         }

@@ -11,6 +11,7 @@ pub(crate) mod machine;
 mod owning;
 pub(crate) mod recover;
 pub(crate) mod recovery;
+mod resumable;
 pub(crate) mod resume;
 pub(crate) mod server;
 pub(crate) mod setup;

@@ -20,6 +20,7 @@ use self::begun::Recovering;
 use crate::context::Global;
 use crate::owner::owning::passphrase;
 use crate::owner::recovery::page;
+use crate::owner::resumable::Resumable as _;
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use crate::owner::signing::kit::Kit;
 use host::files::{self, Access};
@@ -68,18 +69,36 @@ pub struct Args {
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let paths = global.paths()?;
-    let (kit, on_page) = page::read_whole(&args.kit, global)?;
-    let named = args.vault.as_ref().map(|id| id.replace(char::is_whitespace, ""));
-    let named = named.map(|id| parsed(id.parse::<VaultId>())).transpose()?;
-    let Some(vault) = named.or(on_page) else {
-        bail!(hinted("the kit was given without the vault's id", "pass it: `--vault ID`"));
-    };
-    let begun = Recovering::load(&paths)?.filter(|begun| begun.vault == vault);
+    let begun = Recovering::load(&paths)?;
     if begun.is_none() {
         Pins::refuse_any(&paths, "`vault recovery admin` appoints an admin on a machine")?;
     }
+    let named = args.vault.as_ref().map(|id| id.replace(char::is_whitespace, ""));
+    let named = named.map(|id| parsed(id.parse::<VaultId>())).transpose()?;
+    let (kit, on_page) = page::read_whole(&args.kit, global)?;
+    let Some(vault) = named.or(on_page) else {
+        bail!(hinted("the kit was given without the vault's id", "pass it: `--vault ID`"));
+    };
+    if let Some(other) = begun.as_ref().filter(|begun| begun.vault != vault) {
+        refuse_other(other, &paths)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(recover(args, &kit, vault, begun, &paths, global))
+}
+
+/// Refuses to give up the recovery of another vault: nothing else may hold its admin key.
+fn refuse_other(other: &Recovering, paths: &Paths) -> Result<()> {
+    let Recovering { begun, vault, machine, admin, .. } = other;
+    let (short, file) = (vault.short(), Recovering::place(paths));
+    bail!(hinted(
+        format!("the recovery of another vault, {short}, was begun on {begun} and not finished"),
+        format!(
+            "finish it: `vault recover HOST:PORT --vault {vault} --kit FILE` makes this `{machine}` \
+             there, and `{admin}` an admin; or recover this vault with another `--state DIR`; if \
+             the other is given up, remove `{}`",
+            file.display()
+        )
+    ))
 }
 
 async fn recover(

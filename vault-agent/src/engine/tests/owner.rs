@@ -93,6 +93,11 @@ async fn an_act_that_no_rule_allows_is_refused_before_it_is_signed() {
     let remove = Op::MachineRemove { number: 7, reason: Text::default() };
     let refused = home.engine.prepare(asked(vec![remove])).await;
     assert!(refused.unwrap_err().to_string().contains("E_MISSING"));
+    // By an admin who is none any more, too: before they type their passphrase.
+    let actor = Actor::Admin(name("anna"));
+    let by_nobody = PrepareRequest { actor, ..asked(vec![grant(&world, "home", &["*"])]) };
+    let refused = home.engine.prepare(by_nobody).await.unwrap_err().to_string();
+    assert_eq!(refused, "E_UNKNOWN_ACTOR: `admin:anna` is none of this vault's");
 }
 
 #[tokio::test]

@@ -1,19 +1,18 @@
 //! What an attempt leaves behind before there is anything to go on with: the names that it chose,
 //! and a recovery kit that was shown and not confirmed. No secret.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared::hash::Hash;
 use shared::name::Name;
 use shared::time::Time;
 
-use host::files::{self, Access};
+use crate::owner::resumable::Resumable;
+use host::files;
 use host::hint::parsed;
 use host::term::Term;
-use machine::identity::load_json;
 use machine::joining::host_name;
 use machine::paths::Paths;
 
@@ -37,6 +36,10 @@ pub struct Names {
     pub admin: Name,
 }
 
+impl Resumable for Names {
+    const FILE: &'static str = "names.json";
+}
+
 impl Names {
     /// Takes each name as it was asked for, else as an earlier attempt chose it, else the usual
     /// one.
@@ -44,7 +47,7 @@ impl Names {
     /// # Errors
     /// A name that breaks the grammar.
     pub fn choose(asked: Asked, paths: &Paths) -> Result<Self> {
-        let earlier: Option<Self> = load_json(&Self::place(paths))?;
+        let earlier: Option<Self> = Self::load(paths)?;
         let known = |of: fn(&Self) -> &Name| earlier.as_ref().map(|names| of(names).to_string());
         let host = asked.host.or_else(|| known(|names| &names.host));
         let vault = asked.vault.or_else(|| known(|names| &names.vault));
@@ -54,21 +57,6 @@ impl Names {
             vault: parsed(vault.as_deref().unwrap_or("home").parse())?,
             admin: parsed(admin.as_deref().unwrap_or("admin").parse())?,
         })
-    }
-
-    fn place(paths: &Paths) -> PathBuf {
-        paths.state.join("names.json")
-    }
-
-    /// Keeps them for the next attempt.
-    pub fn store(&self, paths: &Paths) -> Result<()> {
-        store(self, &Self::place(paths))
-    }
-
-    /// Forgets them: the vault is made.
-    pub fn remove(paths: &Paths) -> Result<()> {
-        files::remove_trusted(&Self::place(paths))?;
-        Ok(())
     }
 }
 
@@ -83,22 +71,20 @@ pub struct ShownKit {
     print: Hash,
 }
 
+impl Resumable for ShownKit {
+    const FILE: &'static str = "kit-shown.json";
+}
+
 impl ShownKit {
     /// Notes, before the page is shown, that it will be.
     pub fn note(page: &str, file: Option<PathBuf>, at: Time, paths: &Paths) -> Result<()> {
-        store(&Self { at, file, print: print(page.as_bytes()) }, &Self::place(paths))
-    }
-
-    /// Forgets it: the kit is confirmed.
-    pub fn forget(paths: &Paths) -> Result<()> {
-        files::remove_trusted(&Self::place(paths))?;
-        Ok(())
+        Self { at, file, print: print(page.as_bytes()) }.store(paths)
     }
 
     /// Says, once, that the kit of an attempt that was interrupted opens nothing, and removes the
     /// file that it was written to, if that still holds it.
     pub fn void(paths: &Paths, term: &Term) -> Result<()> {
-        let Some(shown) = load_json::<Self>(&Self::place(paths))? else { return Ok(()) };
+        let Some(shown) = Self::load(paths)? else { return Ok(()) };
         term.say(format!(
             "the recovery kit shown at {} was never confirmed: it opens nothing; destroy any page \
              written so far, a new one follows",
@@ -110,22 +96,12 @@ impl ShownKit {
             files::remove_trusted(&file)?;
             term.say(format!("removed: `{}`, which held it", file.display()));
         }
-        Self::forget(paths)
-    }
-
-    fn place(paths: &Paths) -> PathBuf {
-        paths.state.join("kit-shown.json")
+        Self::remove(paths)
     }
 }
 
 fn print(page: &[u8]) -> Hash {
     Hash::of(&[b"vault-kit-page\0", page])
-}
-
-fn store(what: &(impl Serialize + DeserializeOwned), place: &Path) -> Result<()> {
-    let text = serde_json::to_vec_pretty(what).context("writing as JSON")?;
-    files::replace_trusted(place, &text, Access::PRIVATE)?;
-    Ok(())
 }
 
 #[cfg(test)]

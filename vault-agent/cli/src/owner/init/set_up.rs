@@ -15,9 +15,11 @@ use zeroize::Zeroizing;
 use super::begun::{Names, ShownKit};
 use crate::context::Global;
 use crate::owner::absolute::absolute;
+use crate::owner::resumable::Resumable as _;
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use crate::owner::signing::founding::{Unfinished, Wish, found};
 use crate::owner::signing::kit::Kit;
+use crate::owner::signing::paper;
 use crate::owner::signing::passphrase::Source;
 use crate::owner::signing::posting::{self, PostError};
 use crate::owner::signing::sheet;
@@ -36,6 +38,8 @@ pub struct Keeping {
     pub work: Work,
     /// The file of the kit, if it is not shown on the terminal.
     pub kit: Option<PathBuf>,
+    /// Whether that file is a page to print, and not text.
+    pub html: bool,
     /// Whether nobody needs to type it back.
     pub kit_confirmed: bool,
     /// The passphrase, once it has been asked for.
@@ -207,7 +211,7 @@ fn begin(
         request,
     };
     unfinished.store(paths)?;
-    ShownKit::forget(paths)?;
+    ShownKit::remove(paths)?;
     Ok(unfinished)
 }
 
@@ -220,7 +224,10 @@ pub fn keep_kit(
     paths: &Paths,
     term: &Term,
 ) -> Result<()> {
-    let page = kit.page(vault, name, now);
+    let mut page = kit.page(vault, name, now);
+    if keeping.html {
+        page = paper::html(&sheet::grouped(&page), &kit.code(vault));
+    }
     let place = keeping.kit.as_deref().map(absolute).transpose()?;
     ShownKit::note(&page, place, now, paths)?;
     match &keeping.kit {
@@ -264,6 +271,6 @@ fn finish(made: &Unfinished, here: &Here, paths: &Paths) -> Result<()> {
 /// Forgets, once the pins are there, what an attempt has noted for the next one.
 pub fn forget(paths: &Paths) -> Result<()> {
     Names::remove(paths)?;
-    ShownKit::forget(paths)?;
+    ShownKit::remove(paths)?;
     Unfinished::remove(paths)
 }

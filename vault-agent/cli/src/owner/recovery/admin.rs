@@ -7,12 +7,14 @@ use anyhow::{Result, bail};
 use shared::keys::SignKey;
 use shared::log::Op;
 use shared::name::Name;
+use shared::signed::VaultId;
 use shared::wire::v1::blob::Inline;
 
 use super::appointing::{Appointing, Replaced};
 use super::{page, signed};
 use crate::context::Global;
 use crate::owner::owning::passphrase;
+use crate::owner::resumable::Resumable as _;
 use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use host::files::{self, Access};
@@ -50,17 +52,22 @@ pub struct Args {
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let name: Name = parsed(args.name.parse())?;
     let old = args.instead_of.as_ref().map(|old| parsed(old.parse::<Name>())).transpose()?;
-    let kit = page::read(&args.kit, global)?;
     let paths = global.paths()?;
     let kept: Kept = global.client()?.get(KEPT, &[])?;
-    page::demand_root(&kit, &kept)?;
     let wanted = |begun: &Appointing| {
         (&begun.name, begun.old.as_ref().map(|old| &old.name)) == (&name, old.as_ref())
     };
-    let mut begun = Appointing::load(&paths, kept.vault)?;
+    let mut begun = Appointing::load(&paths)?.filter(|begun| begun.vault == kept.vault);
     if let Some(other) = begun.take_if(|begun| !wanted(begun)) {
         finish_other(&other, &kept, &paths, global)?;
     }
+    // What can be refused is, before anything is typed.
+    let replaced = match begun {
+        Some(_) => None,
+        None => demand_possible(&name, old, &kept, &paths)?,
+    };
+    let kit = page::read(&args.kit, global)?;
+    page::demand_root(&kit, &kept)?;
     let appointing = match begun {
         Some(begun) => {
             global.term.say(format!(
@@ -69,7 +76,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
             ));
             begun
         }
-        None => begin(name, old, &kept, args, global)?,
+        None => begin(name, replaced, kept.vault, args, global)?,
     };
     if kept.admins.get(&appointing.name) != Some(&appointing.key)
         && !appoint(&appointing, &kept, kit.root, args.yes, global)?
@@ -100,24 +107,23 @@ fn finish_other(other: &Appointing, kept: &Kept, paths: &Paths, global: &Global)
     ))
 }
 
-/// Makes the key, and writes down what a second attempt needs.
-fn begin(
-    name: Name,
+/// Demands that the new admin may have that name, and that there is the one who goes; returns them.
+fn demand_possible(
+    name: &Name,
     old: Option<Name>,
     kept: &Kept,
-    args: &Args,
-    global: &Global,
-) -> Result<Appointing> {
+    paths: &Paths,
+) -> Result<Option<Replaced>> {
     let old = old.map(|old| replaced(old, kept)).transpose()?;
-    if kept.admins.contains_key(&name) && old.as_ref().is_none_or(|old| old.name != name) {
+    let is_other = old.as_ref().is_none_or(|old| old.name != *name);
+    if is_other && kept.admins.contains_key(name) {
         bail!(
             Failure::remote(format!("`{name}` is an admin already"))
                 .hint(format!("to give it another key: `--instead-of {name}`"))
         );
     }
-    let paths = global.paths()?;
-    let file = admin::place(&paths, &name);
-    if file.exists() && old.as_ref().is_none_or(|old| old.name != name) {
+    let file = admin::place(paths, name);
+    if is_other && file.exists() {
         bail!(hinted(
             format!("`{}` is there: a key that is no admin's yet, or no more", file.display()),
             format!(
@@ -126,14 +132,7 @@ fn begin(
             )
         ));
     }
-    let passphrase = passphrase(args.passphrase_file.clone(), global).fresh(&name)?;
-    let key = AdminKey { name, vault: kept.vault, key: SignKey::generate() };
-    let admin_file = Inline(key.seal(&passphrase, Work::Second)?);
-    let AdminKey { name, vault, key } = key;
-    let key = key.verify_key();
-    let appointing = Appointing { begun: global.now(), vault, name, key, old, admin_file };
-    appointing.store(&paths)?;
-    Ok(appointing)
+    Ok(old)
 }
 
 fn replaced(name: Name, kept: &Kept) -> Result<Replaced, Failure> {
@@ -145,6 +144,24 @@ fn replaced(name: Name, kept: &Kept) -> Result<Replaced, Failure> {
                 .hint(format!("there are: {names}")))
         }
     }
+}
+
+/// Makes the key, and writes down what a second attempt needs.
+fn begin(
+    name: Name,
+    old: Option<Replaced>,
+    vault: VaultId,
+    args: &Args,
+    global: &Global,
+) -> Result<Appointing> {
+    let passphrase = passphrase(args.passphrase_file.clone(), global).fresh(&name)?;
+    let key = AdminKey { name, vault, key: SignKey::generate() };
+    let admin_file = Inline(key.seal(&passphrase, Work::Second)?);
+    let AdminKey { name, key, .. } = key;
+    let key = key.verify_key();
+    let appointing = Appointing { begun: global.now(), vault, name, key, old, admin_file };
+    appointing.store(&global.paths()?)?;
+    Ok(appointing)
 }
 
 /// Signs as root; tells whether the person agreed.

@@ -11,11 +11,13 @@ use zeroize::Zeroizing;
 
 use crate::context::Global;
 use crate::owner::signing::kit::Kit;
+use crate::owner::signing::paper;
+use crate::owner::signing::sheet::Sheet;
 use host::hint::Failure;
 use machine::local::Kept;
 
 /// Longest page that is read, in bytes.
-const PAGE: u64 = 64 << 10;
+const PAGE: usize = 64 << 10;
 
 /// Reads a kit.
 ///
@@ -27,37 +29,45 @@ pub(in crate::owner) fn read(file: &Path, global: &Global) -> Result<Kit> {
 
 /// As [`read`], with the vault's id if that stands on the page.
 pub(in crate::owner) fn read_whole(file: &Path, global: &Global) -> Result<(Kit, Option<VaultId>)> {
-    let whole = |page: &str| Ok((Kit::from_page(page)?, Kit::vault_on(page)));
+    let whole = |page: &[u8]| {
+        let page = paper::text(std::str::from_utf8(page).context("the kit is not text")?);
+        Ok((Kit::from_page(&page)?, Kit::vault_on(&page)))
+    };
+    // Room for all of it: growing would leave copies behind.
+    let mut page = Zeroizing::new(Vec::with_capacity(PAGE));
     if file != Path::new("-") {
         let named = || format!("cannot read the kit `{}`", file.display());
-        let mut page = Zeroizing::new(String::new());
-        File::open(file)
-            .with_context(named)?
-            .take(PAGE)
-            .read_to_string(&mut page)
-            .with_context(named)?;
+        let open = File::open(file).with_context(named)?;
+        open.take(PAGE as u64).read_to_end(&mut page).with_context(named)?;
         return whole(&page);
     }
     if global.term.in_is_tty {
-        let kit = typed(global, "type both secrets of the kit, as they stand on the page")?;
-        return Ok((kit, None));
+        return typed(global, "type both secrets of the kit, as they stand on the page");
     }
-    let input = Zeroizing::new(global.term.read_all()?);
-    whole(std::str::from_utf8(&input).context("the kit is not text")?)
+    global.term.read_up_to(PAGE as u64, &mut page).context("reading the kit")?;
+    whole(&page)
 }
 
-/// Has the kit typed at the terminal, until both of its secrets are there.
-pub(super) fn typed(global: &Global, asked: &str) -> Result<Kit> {
-    global.term.say(format!("{asked}; Ctrl-D ends:"));
-    let mut page = Zeroizing::new(String::with_capacity(4096));
-    while let Some(line) = global.term.read_line()?.map(Zeroizing::new) {
-        page.push_str(&line);
-        page.push('\n');
-        if let Ok(kit) = Kit::from_page(&page) {
-            return Ok(kit);
+/// Has the kit typed at the terminal, until both of its secrets are there. A row that was mistyped
+/// is told at once, and typed again.
+pub(super) fn typed(global: &Global, asked: &str) -> Result<(Kit, Option<VaultId>)> {
+    let term = &global.term;
+    term.say(format!("{asked}; Ctrl-D ends:"));
+    let (mut sheet, mut id, mut before) = (Sheet::default(), None, Zeroizing::new(String::new()));
+    while let Some(line) = term.read_line()?.map(Zeroizing::new) {
+        let both = Zeroizing::new([before.as_str(), "\n", line.as_str()].concat());
+        id = id.or_else(|| Kit::vault_on(&both));
+        if let Err(wrong) = sheet.line(&line) {
+            term.say(format!("{wrong}: type it again"));
+        } else if sheet.is_whole() {
+            match Kit::from_sheet(&sheet) {
+                Ok(kit) => return Ok((kit, id)),
+                Err(wrong) => term.say(format!("{wrong}: type that one again, name and all")),
+            }
         }
+        before = line;
     }
-    Kit::from_page(&page)
+    Ok((Kit::from_sheet(&sheet)?, id))
 }
 
 /// Demands that both keys of the kit hold in this vault.

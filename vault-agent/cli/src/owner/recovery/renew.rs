@@ -11,6 +11,7 @@ use super::renewal::Renewal;
 use super::{page, proof, signed};
 use crate::context::Global;
 use crate::owner::init::{Keeping, ShownKit, check_kit_place, keep_kit};
+use crate::owner::resumable::Resumable as _;
 use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::signing::admin::Work;
 use crate::owner::signing::kit::Kit;
@@ -36,6 +37,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     new_kit: Option<PathBuf>,
 
+    /// Make that file a page to print, with a QR code
+    #[arg(long, requires = "new_kit")]
+    html: bool,
+
     /// Give up a renewal whose new kit is lost, while the old one holds
     #[arg(long)]
     start_over: bool,
@@ -50,21 +55,25 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
-    let given = page::read(&args.kit, global)?;
     let paths = global.paths()?;
     let kept: Kept = global.client()?.get(KEPT, &[])?;
-    let mut renewal = Renewal::load(&paths, kept.vault)?;
+    demand_all_readable(&kept)?;
+    let mut renewal = Renewal::load(&paths)?.filter(|renewal| renewal.vault == kept.vault);
+    if renewal.is_none() || args.start_over {
+        ShownKit::void(&paths, &global.term)?;
+        check_kit_place(&keeping(args), &global.term)?;
+    }
+    let given = page::read(&args.kit, global)?;
     if renewal.as_ref().is_none_or(|renewal| kept.root != renewal.root) {
         page::demand_root(&given, &kept)?;
     }
-    demand_all_readable(&kept)?;
     if let Some(begun) = renewal.take_if(|_| args.start_over) {
         give_up(&begun, &kept, &paths, global)?;
     }
     let (renewal, new) = match renewal {
         Some(renewal) => {
             // The confirmation was the last step before it was written.
-            ShownKit::forget(&paths)?;
+            ShownKit::remove(&paths)?;
             global.term.say(format!(
                 "going on with the renewal begun on {}: the new kit of that time holds",
                 renewal.begun
@@ -121,15 +130,7 @@ fn demand_all_readable(kept: &Kept) -> Result<()> {
 
 /// Makes the new kit, has it kept, and writes down what a second attempt needs.
 fn begin(kept: &Kept, args: &Args, paths: &Paths, global: &Global) -> Result<(Renewal, Kit)> {
-    let keeping = Keeping {
-        passphrase: Source::Terminal,
-        work: Work::Second,
-        kit: args.new_kit.clone(),
-        kit_confirmed: args.kit_confirmed,
-        chosen: None,
-    };
-    ShownKit::void(paths, &global.term)?;
-    check_kit_place(&keeping, &global.term)?;
+    let keeping = keeping(args);
     let (new, now) = (Kit::generate(), global.now());
     keep_kit(&new, &kept.name, (kept.vault, now), &keeping, paths, &global.term)?;
     let renewal = Renewal {
@@ -140,8 +141,19 @@ fn begin(kept: &Kept, args: &Args, paths: &Paths, global: &Global) -> Result<(Re
         recovery: new.recovery.recipient(),
     };
     renewal.store(paths)?;
-    ShownKit::forget(paths)?;
+    ShownKit::remove(paths)?;
     Ok((renewal, new))
+}
+
+fn keeping(args: &Args) -> Keeping {
+    Keeping {
+        passphrase: Source::Terminal,
+        work: Work::Second,
+        kit: args.new_kit.clone(),
+        html: args.html,
+        kit_confirmed: args.kit_confirmed,
+        chosen: None,
+    }
 }
 
 /// Returns the new kit of an earlier attempt.
@@ -151,7 +163,7 @@ fn new_kit(renewal: &Renewal, given: &Kit, args: &Args, global: &Global) -> Resu
     }
     let kit = match args.new_kit.as_deref().filter(|file| file.exists()) {
         Some(file) => page::read(file, global)?,
-        None if global.can_ask() => page::typed(global, "type both secrets of the new kit")?,
+        None if global.can_ask() => page::typed(global, "type both secrets of the new kit")?.0,
         None => bail!(hinted(
             "the new kit is needed to go on",
             "name its file: `--new-kit FILE`, or run this at a terminal and type it"

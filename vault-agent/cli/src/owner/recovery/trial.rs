@@ -24,8 +24,8 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
-    let kit = page::read(&args.kit, global)?;
     let kept: Kept = global.client()?.get(KEPT, &[])?;
+    let kit = page::read(&args.kit, global)?;
     page::demand_valid(&kit, &kept)?;
     let term = &global.term;
     term.say("both keys of the kit are those of the vault");

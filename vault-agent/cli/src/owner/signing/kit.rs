@@ -9,13 +9,15 @@ use shared::signed::VaultId;
 use shared::time::Time;
 use zeroize::Zeroizing;
 
-use super::sheet;
+use super::sheet::{self, COMPARE, Sheet};
 use host::hint::hinted;
 use host::term::Term;
 
 const ROOT_HRP: Hrp = Hrp::parse_unchecked("vault-root-secret-");
 const ROOT_PREFIX: &str = sheet::PREFIXES[0];
 const RECOVERY_PREFIX: &str = sheet::PREFIXES[1];
+/// What the id of the vault stands behind.
+const ID: &str = "vault id";
 /// Characters of each line that are typed back.
 const TYPED: usize = 6;
 
@@ -64,7 +66,8 @@ impl Kit {
         let day = made.split('T').next().unwrap_or_default();
         let mut page = Zeroizing::new(String::with_capacity(4096));
         for part in [
-            "# RECOVERY KIT of the vault `",
+            sheet::TITLE,
+            "of the vault `",
             name.as_str(),
             "`\n#\n# vault id   ",
             id_head,
@@ -84,31 +87,44 @@ impl Kit {
         page
     }
 
-    /// Reads a page, typed in or scanned: both lines wherever they stand, everything else ignored.
-    pub fn from_page(page: &str) -> Result<Self> {
-        let page = sheet::joined(page)?;
-        let line = |prefix: &str| {
-            let starts = |line: &&str| {
-                line.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-            };
-            let lines = page.lines().map(|line| line.trim_start_matches(['#', ' ']).trim_end());
-            lines.rev().find(starts).ok_or_else(|| {
-                let text = format!("the kit has no line `{prefix}…`");
-                hinted(text, "type both secret lines of the page")
-            })
-        };
-        let root = parse_root(line(ROOT_PREFIX)?)?;
-        let recovery = Zeroizing::new(line(RECOVERY_PREFIX)?.to_ascii_uppercase());
-        let recovery = Identity::from_text(&recovery).map_err(|_| mistyped(RECOVERY_PREFIX))?;
-        Ok(Self { root, recovery })
+    /// Returns what the code on the printed page holds: the shortest page there is.
+    pub fn code(&self, vault: VaultId) -> Zeroizing<String> {
+        let mut code = Zeroizing::new(String::with_capacity(512));
+        let (id, root, recovery) = (vault.to_string(), self.root_line(), self.recovery_line());
+        for part in ["# vault id   ", &id, "\n# ", &root, "\n", &recovery, "\n"] {
+            code.push_str(part);
+        }
+        code
     }
 
-    /// Returns the id of the vault, if it stands on the page.
+    /// Reads a page, typed in or scanned: both secrets wherever they stand, as lines or in rows,
+    /// everything else ignored.
+    ///
+    /// # Errors
+    /// Names what was mistyped, or is missing.
+    pub fn from_page(page: &str) -> Result<Self> {
+        Self::from_sheet(&sheet::read(page)?)
+    }
+
+    /// Takes both secrets of what was read.
+    ///
+    /// # Errors
+    /// As [`Kit::from_page`].
+    pub fn from_sheet(sheet: &Sheet) -> Result<Self> {
+        let root = parse_root(&sheet.secret(0)?)?;
+        let recovery = Identity::from_text(&sheet.secret(1)?);
+        Ok(Self { root, recovery: recovery.map_err(|_| mistyped(RECOVERY_PREFIX))? })
+    }
+
+    /// Returns the id of the vault, if it stands on the page, in one row or two.
     pub fn vault_on(page: &str) -> Option<VaultId> {
         let mut lines = page.lines().map(|line| line.trim_start_matches(['#', ' ']).trim());
-        let head = lines.find_map(|line| line.strip_prefix("vault id"))?;
-        let id = [head.trim(), lines.next()?].concat();
-        id.to_ascii_lowercase().parse().ok()
+        let head = lines.find_map(|line| {
+            let is_id = line.get(..ID.len())?.eq_ignore_ascii_case(ID);
+            is_id.then(|| line[ID.len()..].trim())
+        })?;
+        let id = head.to_ascii_lowercase();
+        id.parse().ok().or_else(|| (id + &lines.next()?.to_ascii_lowercase()).parse().ok())
     }
 
     /// Asks for the last characters of both lines until they are right.
@@ -154,7 +170,7 @@ fn parse_root(line: &str) -> Result<SignKey> {
 }
 
 fn mistyped(prefix: &str) -> anyhow::Error {
-    hinted(format!("the line `{prefix}…` was cut or mistyped"), "compare it with the page")
+    hinted(format!("the line `{prefix}…` was cut or mistyped"), COMPARE)
 }
 
 const ADVICE: &str = "
@@ -226,6 +242,9 @@ mod tests {
         assert_eq!(Kit::vault_on(&page), Some(Hash::of(&[b"abc"])));
         assert_eq!(Kit::vault_on(&page.replace("vault id", "vault")), None);
         assert_eq!(Kit::vault_on("# vault id 12\n"), None);
+        let id = Hash::of(&[b"abc"]);
+        assert_eq!(Kit::vault_on(&known().code(id)), Some(id));
+        assert_eq!(Kit::vault_on(&format!("VAULT ID {id}").to_uppercase()), Some(id));
     }
 
     #[test]
@@ -257,7 +276,8 @@ mod tests {
         let kit = Kit::generate();
         let both = format!("{}\n  {}  \n", kit.root_line().to_lowercase(), *kit.recovery_line());
         let rows = sheet::grouped(&page(&kit));
-        for text in [page(&kit).as_str(), &both, &rows] {
+        let code = kit.code(Hash::of(&[b"abc"]));
+        for text in [page(&kit).as_str(), &both, &rows, &code, &code.to_lowercase()] {
             let read = Kit::from_page(text).unwrap();
             assert_eq!(read.root.verify_key(), kit.root.verify_key());
             assert_eq!(read.recovery.recipient(), kit.recovery.recipient());

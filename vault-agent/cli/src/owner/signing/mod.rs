@@ -6,6 +6,7 @@ pub mod admin;
 pub mod check;
 pub mod founding;
 pub mod kit;
+pub mod paper;
 pub mod passphrase;
 pub mod posting;
 pub mod sheet;
