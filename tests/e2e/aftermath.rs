@@ -69,7 +69,7 @@ impl Aftermath<'_> {
         let read = gone.vault(&["kv", "get", "-field=K", SECRET]);
         assert_ne!(read.out.trim(), self.value, "it reads nothing");
         assert!(!gone.env().contains(&format!("K={}\n", self.value)));
-        let identity = std::fs::read(gone.state().join("identity/age.key")).unwrap();
+        let identity = fs::read(gone.state().join("identity/age.key")).unwrap();
         let database = self.world.data().join("vault.db");
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let database = rusqlite::Connection::open_with_flags(database, flags).unwrap();

@@ -49,7 +49,7 @@ fn a_newer_neighbour_may_add_fields_to_any_body() {
     check(&GenesisRequest { claim: hash, genesis: envelope(), entry: envelope() });
     check(&AdoptRequest { claim: hash, genesis: envelope(), entries: vec![envelope()] });
     check(&AppendRequest { envelope: envelope(), blobs: Vec::new(), code: None });
-    check(&HealRequest { entries: vec![envelope()], head: Some(head()) });
+    check(&HealRequest { entries: vec![envelope()], head: Some(head()), code: None });
     check(&HealReply { head: head(), restored: true, wanted: vec![hash] });
     let vault = crate::words::VaultWords::of(&hash);
     check(&JoinRequest { vault, line: "VLTM1-x".to_owned() });
