@@ -229,7 +229,7 @@ fn a_host_that_was_removed_comes_back_with_new_keys() {
     let state = vps.state();
     // By what it has, with pins and without: each time the way out is the right one.
     let said = Asking::start(&vps, world.address(), &vault, &[]).fails();
-    let text = "it was removed, or has others there\nhint: to come back it needs new keys";
+    let text = "it was removed, or has others there\nhint: if `vault machine rekey vps` was not";
     assert!(said.contains(text), "{said}");
     let way = format!("move `{}` away, run `vault-agent init --name vps`", state.display());
     assert!(said.contains(&way), "{said}");

@@ -1,5 +1,5 @@
-//! Where state, configuration and socket live: pure from flags and environment. Nothing is
-//! opened or made here.
+//! Where state, configuration and socket live: by flags and environment. Nothing is opened or made
+//! here.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,11 @@ impl Paths {
             path => Ok(path),
         };
         let given = set("CREDENTIALS_DIRECTORY");
-        if let Some(state) = state.or_else(|| set("VAULT_STATE_DIR")) {
+        let state = match state {
+            Some(state) => Some(std::path::absolute(state)?),
+            None => whole("VAULT_STATE_DIR")?,
+        };
+        if let Some(state) = state {
             let config = config.unwrap_or_else(|| state.join("agent.toml"));
             let socket = state.join("agent.sock");
             return Ok(Self { state, config, socket, elsewhere: None, given });
@@ -221,6 +225,12 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_is_taken_from_where_the_program_was_started() {
+        let paths = decide(7, [Some("state"), None], &[]).unwrap();
+        assert_eq!(paths.state, env::current_dir().unwrap().join("state"));
+    }
+
+    #[test]
     fn relative_places_are_refused() {
         let user = ("HOME", "/home/j");
         for (name, variables) in [
@@ -228,6 +238,7 @@ mod tests {
             ("XDG_CONFIG_HOME", &[user, ("XDG_CONFIG_HOME", "./c")]),
             ("XDG_RUNTIME_DIR", &[user, ("XDG_RUNTIME_DIR", "run")]),
             ("HOME", &[("HOME", "home")]),
+            ("VAULT_STATE_DIR", &[user, ("VAULT_STATE_DIR", "state")]),
         ] {
             let fault = decide(1000, [None, None], variables).unwrap_err().to_string();
             assert!(fault.starts_with(&format!("`{name}` is `")), "{fault}");
