@@ -192,7 +192,7 @@ const CASES: &[Case] = &[
     (
         |data| sql(data, "PRAGMA user_version = 999"),
         "has version 999, newer than this program's",
-        "hint: install the vault-server that ran here",
+        "hint: install the vault-server that wrote it",
     ),
     (|data| sql(data, "DELETE FROM log"), "its log is empty", RESTORE),
     (|data| fs::remove_file(database(data)).unwrap(), "vault.db` does not exist", "hint: name"),
