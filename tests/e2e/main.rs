@@ -31,6 +31,7 @@ mod join;
 mod join_wait;
 mod killed;
 mod kit;
+mod leftovers;
 mod life;
 mod metadata;
 mod mishaps;

@@ -124,6 +124,32 @@ fn a_recovery_that_was_begun_outlasts_one_of_another_vault() {
 }
 
 #[test]
+fn other_names_or_another_passphrase_than_those_begun_are_refused() {
+    let mut burnt = Burnt::new();
+    let stopped = run(&mut burnt.unasked(), "");
+    let begun = burnt.nas.state().join("recovering.json");
+    assert_ne!(stopped.code, 0, "{}", stopped.err);
+    let kept = fs::read(&begun).unwrap();
+    let args = ["recover", burnt.world.address(), "--kit", &burnt.kit, "--yes"];
+    for (flag, other, first) in [("--name", "vps", "nas"), ("--admin", "anna", "jonas")] {
+        let refused = burnt.nas.vault(&[&args[..], &[flag, other]].concat());
+        let why = format!("`{flag} {other}`, but the recovery begun on ");
+        assert!(refused.code != 0 && refused.err.starts_with(&why), "{}", refused.err);
+        let way = format!("hint: go on with it: `{flag} {first}`");
+        assert!(refused.err.contains(&way), "{}", refused.err);
+    }
+    types(&burnt.nas, "not the one of that time");
+    let refused = burnt.nas.vault(&args);
+    assert_ne!(refused.code, 0, "{}", refused.err);
+    assert!(refused.err.contains("does not open with this passphrase"), "{}", refused.err);
+    assert!(refused.err.contains("`vault recovery admin jonas --instead-of"), "{}", refused.err);
+    assert_eq!(fs::read(&begun).unwrap(), kept);
+    types(&burnt.nas, "another horse battery staple");
+    let said = burnt.nas.vault(&args);
+    burnt.check(&said);
+}
+
+#[test]
 fn a_version_that_the_server_has_again_is_recovered_by_the_same_line() {
     let mut burnt = Burnt::new();
     let aside = burnt.world.dir().join("aside.db");

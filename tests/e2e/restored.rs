@@ -168,14 +168,14 @@ fn a_whole_data_directory_put_back_is_resumed_and_everybody_follows() {
     let written = gone.vault(&["kv", "put", "secret/jjeco/a", "K=past"]);
     assert_ne!(written.code, 0, "{}", written.err);
 
-    let lost = rtx.vault(&["resume", "--code", &code(&world), "--yes"]);
+    let lost = rtx.vault_with(&["resume", "--code", "-", "--yes"], &code(&world));
     assert_eq!(lost.code, 2, "{}", lost.err);
     assert!(lost.err.contains("removed gone") && lost.err.contains("--lose "), "{}", lost.err);
     let healed = rtx.vault(&["heal"]);
     assert_eq!(healed.code, 2, "{}", healed.err);
     assert!(healed.err.contains("vault resume"), "{}", healed.err);
     let wrong = "0".repeat(64);
-    let wrong = rtx.vault(&["resume", "--code", &wrong, "--yes"]);
+    let wrong = rtx.vault_with(&["resume", "--code", "-", "--yes"], &wrong);
     assert!(wrong.code != 0 && wrong.err.contains("E_CLAIM"), "{}", wrong.err);
     let resumed = rtx.vault_with(&["resume", "--code", "-", "--yes"], &code(&world));
     assert_eq!(resumed.code, 0, "{}", resumed.err);
@@ -201,15 +201,16 @@ fn what_is_lost_has_to_be_named_and_is_kept_aside() {
     let _ = rtx.vault(&["machine", "remove", "vps", "--yes"]).ok();
 
     put_all_back(&mut world, &backup, &rtx);
-    let args = ["resume", "--code", &code(&world), "--yes"];
-    let refused = rtx.vault(&args);
+    let (args, code) = (["resume", "--code", "-", "--yes"], code(&world));
+    let refused = rtx.vault_with(&args, &code);
     assert_eq!(refused.code, 2, "{}", refused.err);
     let lose = refused.err.split("--lose ").nth(1).unwrap().split_whitespace().next().unwrap();
     let lose: u64 = lose.trim_matches('`').parse().unwrap();
     let other = (lose + 1).to_string();
-    assert_eq!(rtx.vault(&[&args[..], &["--lose", &other]].concat()).code, 2);
+    assert_eq!(rtx.vault_with(&[&args[..], &["--lose", &other]].concat(), &code).code, 2);
     let lose = lose.to_string();
-    let resumed = rtx.vault(&[&args[..], &["--lose", &lose, "--remove", "vps"]].concat());
+    let args = [&args[..], &["--lose", &lose, "--remove", "vps"]].concat();
+    let resumed = rtx.vault_with(&args, &code);
     assert_eq!(resumed.code, 0, "{}", resumed.err);
     let accept = find_line(&resumed.err.replace("accept ", "accept:"), "accept:");
     assert!(accept.len() > 64, "{}", resumed.err);
@@ -235,8 +236,8 @@ fn a_file_keeps_what_the_vault_went_on_without_until_there_is_something_newer() 
     holds(&rtx, "secret/jjeco/a", "two");
 
     put_all_back(&mut world, &backup, &rtx);
-    let args = ["resume", "--code", &code(&world), "--lose", "1", "--yes"];
-    let resumed = rtx.vault(&args);
+    let args = ["resume", "--code", "-", "--lose", "1", "--yes"];
+    let resumed = rtx.vault_with(&args, &code(&world));
     assert_eq!(resumed.code, 0, "{}", resumed.err);
     let told = shows(&vps, "alarm set-aside");
     assert!(told.contains("wrote secret/jjeco/a v2"), "{told}");

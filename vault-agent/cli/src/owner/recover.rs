@@ -53,9 +53,9 @@ pub struct Args {
     #[arg(long, value_name = "HOST")]
     name: Option<String>,
 
-    /// Name of the admin; an earlier one of that name is removed
-    #[arg(long, value_name = "NAME", default_value = "admin")]
-    admin: String,
+    /// Name of the admin; an earlier one of that name is removed [default: admin]
+    #[arg(long, value_name = "NAME")]
+    admin: Option<String>,
 
     /// Read the passphrase of the admin key from the first line of a file [env:
     /// VAULT_PASSPHRASE_FILE]
@@ -82,6 +82,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     if let Some(other) = begun.as_ref().filter(|begun| begun.vault != vault) {
         refuse_other(other, &paths)?;
     }
+    if let Some(begun) = &begun {
+        demand_same(begun, args, &paths, global)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(recover(args, &kit, vault, begun, &paths, global))
 }
@@ -97,6 +100,34 @@ fn refuse_other(other: &Recovering, paths: &Paths) -> Result<()> {
              there, and `{admin}` an admin; or recover this vault with another `--state DIR`; if \
              the other is given up, remove `{}`",
             file.display()
+        )
+    ))
+}
+
+/// Refuses names and a passphrase that are not those of the recovery that was begun.
+fn demand_same(begun: &Recovering, args: &Args, paths: &Paths, global: &Global) -> Result<()> {
+    let Recovering { begun: at, machine, admin, admin_file, .. } = begun;
+    let asked = [("name", &args.name, machine), ("admin", &args.admin, admin)];
+    for (flag, asked, begun) in asked {
+        if let Some(asked) = asked.as_ref().filter(|asked| *asked != begun.as_str()) {
+            bail!(hinted(
+                format!("`--{flag} {asked}`, but the recovery begun on {at} has `{begun}`"),
+                format!("go on with it: `--{flag} {begun}`; where it asks, a no gives it up")
+            ));
+        }
+    }
+    let source = passphrase(args.passphrase_file.clone(), global);
+    // One that is in its place may have another passphrase by now.
+    let placed = files::read_private(&admin::place(paths, admin))?;
+    let sealed = placed.as_ref().map_or(&admin_file.0[..], |file| &file[..]);
+    if admin::opens(sealed, &source, admin)? {
+        return Ok(());
+    }
+    bail!(hinted(
+        format!("the key of `{admin}` that was made on {at} does not open with this passphrase"),
+        format!(
+            "give the one of that time, or go on with no file of one; if it is forgotten: \
+             afterwards `vault recovery admin {admin} --instead-of {admin} --kit FILE`"
         )
     ))
 }
@@ -151,7 +182,7 @@ fn demand_kit(kit: &Kit, state: &State) -> Result<(), Failure> {
 /// Makes the admin key, and writes down what a second attempt needs.
 fn begin(args: &Args, vault: VaultId, paths: &Paths, global: &Global) -> Result<Recovering> {
     let machine: Name = parsed(args.name.clone().map_or_else(host_name, Ok)?.parse())?;
-    let name: Name = parsed(args.admin.parse())?;
+    let name: Name = parsed(args.admin.as_deref().unwrap_or("admin").parse())?;
     let file = admin::place(paths, &name);
     if file.exists() {
         let why = format!("there is a key of an admin `{name}` already: `{}`", file.display());

@@ -28,8 +28,8 @@ const REASON: &str = "not confirmed when the vault was resumed";
 `resume-code` in the server's data directory; without --code and --code-file it is asked for."
 )]
 pub struct Args {
-    /// One-time code from the server's host; `-` reads the first line of standard input
-    #[arg(long, value_name = "CODE", conflicts_with = "code_file")]
+    /// `-` reads the one-time code from the server's host from standard input
+    #[arg(long, value_name = "-", conflicts_with = "code_file")]
     pub(super) code: Option<String>,
 
     /// Read the code from this file
@@ -209,7 +209,10 @@ pub(super) fn code(global: &Global, Args { code, code_file, .. }: &Args) -> Resu
     let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
     let text = match (code.as_deref(), code_file) {
         (Some("-"), _) => global.term.read_line()?.unwrap_or_default(),
-        (Some(code), _) => code.to_owned(),
+        (Some(_), _) => bail!(hinted(
+            "`--code` takes `-` alone: whoever uses this host sees its commands",
+            "pass `--code-file FILE`, or `--code -` and the code on standard input"
+        )),
         (None, Some(file)) => first(read(file)?),
         (None, None) if global.can_ask() => {
             global.term.show("One-time code (file `resume-code` on the server's host): ");
@@ -307,12 +310,14 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_call_is_named_with_the_way_out() {
         let restored = host(&whole());
+        let file = restored.file("code", "12");
         let shown = [
             restored.run("resume --yes --lose 3").shown(),
             restored.run("resume --yes --remove rtx1080").shown(),
             restored.run("resume --yes --remove nas").shown(),
             restored.run("resume --yes --remove vps").shown(),
             restored.run("resume --yes --code 12").shown(),
+            restored.run(&format!("resume --yes --code-file {file}")).shown(),
             host(&Restored { restored: false, ..whole() }).run("resume --yes").shown(),
         ];
         insta::assert_snapshot!(shown.join("\n"), @r"
@@ -342,6 +347,16 @@ mod tests {
           rtx1080: reads everything (*); writes nothing, this machine
           vps: reads secret/jjeco/; writes nothing, is removed
         the one-time code of the server's host is missing
+        hint: pass `--code-file FILE`, or `--code -` and the code on standard input
+
+        exit 1
+        --- stdout
+        --- stderr
+        admins as of entry 7: jonas (root alone removes one)
+        machines as of then:
+          rtx1080: reads everything (*); writes nothing, this machine
+          vps: reads secret/jjeco/; writes nothing
+        `--code` takes `-` alone: whoever uses this host sees its commands
         hint: pass `--code-file FILE`, or `--code -` and the code on standard input
 
         exit 1

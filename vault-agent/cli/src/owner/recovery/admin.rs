@@ -9,8 +9,9 @@ use shared::log::Op;
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::wire::v1::blob::Inline;
+use zeroize::Zeroizing;
 
-use super::appointing::{Appointing, Replaced};
+use super::appointing::{self, Appointing, Replaced};
 use super::{page, signed};
 use crate::context::Global;
 use crate::owner::owning::passphrase;
@@ -58,22 +59,33 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         (&begun.name, begun.old.as_ref().map(|old| &old.name)) == (&name, old.as_ref())
     };
     let mut begun = Appointing::load(&paths)?.filter(|begun| begun.vault == kept.vault);
+    if let Some(over) = begun.take_if(|begun| begun.is_over(&kept)) {
+        Appointing::remove(&paths)?;
+        let Appointing { begun, name, .. } = over;
+        global.term.say(format!("what was begun on {begun} is over: `{name}` has another key now"));
+    }
     if let Some(other) = begun.take_if(|begun| !wanted(begun)) {
         finish_other(&other, &kept, &paths, global)?;
     }
     // What can be refused is, before anything is typed.
-    let replaced = match begun {
-        Some(_) => None,
+    let replaced = match &begun {
+        Some(begun) => {
+            demand_passphrase(begun, args, &paths, global)?;
+            None
+        }
         None => demand_possible(&name, old, &kept, &paths)?,
     };
     let kit = page::read(&args.kit, global)?;
     page::demand_root(&kit, &kept)?;
     let appointing = match begun {
         Some(begun) => {
-            global.term.say(format!(
-                "going on with what was begun on {}: the passphrase of that time holds",
-                begun.begun
-            ));
+            global.term.say_hinted(
+                format!(
+                    "going on with what was begun on {}: the passphrase of that time holds",
+                    begun.begun
+                ),
+                format!("if it is forgotten: {}", anew(&begun.name)),
+            );
             begun
         }
         None => begin(name, replaced, kept.vault, args, global)?,
@@ -86,6 +98,34 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     }
     finish(&appointing, &paths, global)?;
     Ok(Exit::OK)
+}
+
+/// Returns what makes an admin another key, once this one is done.
+fn anew(name: &Name) -> String {
+    format!("afterwards `vault recovery admin {name} --instead-of {name} --kit FILE`")
+}
+
+/// Refuses a passphrase in a file that is not the one of the key that was made before.
+fn demand_passphrase(
+    begun: &Appointing,
+    args: &Args,
+    paths: &Paths,
+    global: &Global,
+) -> Result<()> {
+    let Appointing { begun: at, name, admin_file, .. } = begun;
+    let source = passphrase(args.passphrase_file.clone(), global);
+    let placed = placed(begun, paths)?;
+    let sealed = placed.as_ref().map_or(&admin_file.0[..], |file| &file[..]);
+    if admin::opens(sealed, &source, name)? {
+        return Ok(());
+    }
+    bail!(hinted(
+        format!("the key of `{name}` that was made on {at} does not open with this passphrase"),
+        format!(
+            "give the one of that time, or go on with no file of one; if it is forgotten: {}",
+            anew(name)
+        )
+    ))
 }
 
 /// Finishes an appointment under other names that is in the log: nothing else holds that key.
@@ -114,7 +154,7 @@ fn demand_possible(
     kept: &Kept,
     paths: &Paths,
 ) -> Result<Option<Replaced>> {
-    let old = old.map(|old| replaced(old, kept)).transpose()?;
+    let old = old.map(|old| replaced(old, kept, paths)).transpose()?;
     let is_other = old.as_ref().is_none_or(|old| old.name != *name);
     if is_other && kept.admins.contains_key(name) {
         bail!(
@@ -135,15 +175,17 @@ fn demand_possible(
     Ok(old)
 }
 
-fn replaced(name: Name, kept: &Kept) -> Result<Replaced, Failure> {
-    match kept.admins.get(&name) {
-        Some(key) => Ok(Replaced { name, key: key.clone() }),
-        None => {
-            let names = kept.admins.keys().map(Name::as_str).collect::<Vec<_>>().join(", ");
-            Err(Failure::remote(format!("there is no admin `{name}`"))
-                .hint(format!("there are: {names}")))
-        }
-    }
+fn replaced(name: Name, kept: &Kept, paths: &Paths) -> Result<Replaced> {
+    let Some(key) = kept.admins.get(&name).cloned() else {
+        let names = kept.admins.keys().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        bail!(
+            Failure::remote(format!("there is no admin `{name}`"))
+                .hint(format!("there are: {names}"))
+        );
+    };
+    let file = files::read_private(&admin::place(paths, &name))?;
+    let file = file.map(|file| appointing::print(&file));
+    Ok(Replaced { name, key, file })
 }
 
 /// Makes the key, and writes down what a second attempt needs.
@@ -181,19 +223,58 @@ fn appoint(
     Ok(owner.sign(|_| Ok(ops.clone()))? != Signed::Declined)
 }
 
-/// Puts the key in its place, takes the old one's away, and shows what that has signed.
+/// Returns the file of the new key's name, unless it is still the old one's.
+fn placed(appointing: &Appointing, paths: &Paths) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    let file = files::read_private(&admin::place(paths, &appointing.name))?;
+    Ok(file.filter(|file| !appointing.is_old(file)))
+}
+
+/// Puts the key in its place, takes the old one's away, and shows what that has signed. A file that
+/// is newer than what was begun is left as it is.
+///
+/// # Errors
+/// If the key is not that of an admin.
 fn finish(appointing: &Appointing, paths: &Paths, global: &Global) -> Result<()> {
-    let Appointing { name, old, admin_file, .. } = appointing;
+    let Appointing { begun, name, key, old, admin_file, .. } = appointing;
+    let kept: Kept = global.client()?.get(KEPT, &[])?;
+    if kept.admins.get(name) != Some(key) {
+        bail!(
+            Failure::remote(format!("the key made on {begun} is not that of an admin `{name}`"))
+                .hint("`vault admin list` shows who is one")
+        );
+    }
     files::create_dir_private(&paths.admin())?;
     let file = admin::place(paths, name);
-    files::replace(&file, &admin_file.0, Access::PRIVATE)?;
-    global.term.say(format!("`{name}` is an admin; its key is in `{}`", file.display()));
-    if let Some(Replaced { name: old, key }) = old {
-        if old != name {
-            files::remove(&admin::place(paths, old))?;
-            global.term.say(format!("`{old}` is none any more"));
-        }
-        signed::show(global, old.as_str(), key)?;
+    let placed = placed(appointing, paths)?;
+    if placed.is_none() {
+        files::replace(&file, &admin_file.0, Access::PRIVATE)?;
     }
-    Appointing::remove(paths)
+    let shown = file.display();
+    if placed.is_some_and(|placed| *placed != admin_file.0) {
+        global.term.say_hinted(
+            format!("`{name}` is an admin; `{shown}` is newer than {begun}, and stays as it is"),
+            format!("if that does not sign: {}", anew(name)),
+        );
+    } else {
+        global.term.say(format!("`{name}` is an admin; its key is in `{shown}`"));
+    }
+    if let Some(old) = old.as_ref().filter(|old| old.name != *name) {
+        retire(old, &kept, paths, global)?;
+    }
+    // What follows may fail, and be left: nothing may hang on it.
+    Appointing::remove(paths)?;
+    old.as_ref().map_or(Ok(()), |old| signed::show(global, old.name.as_str(), &old.key))
+}
+
+/// Takes the file of a key away that is no admin's any more; one that has come since is another's.
+fn retire(old: &Replaced, kept: &Kept, paths: &Paths, global: &Global) -> Result<()> {
+    let (name, file) = (&old.name, admin::place(paths, &old.name));
+    let is_same = files::read_private(&file)?.is_some_and(|found| old.is(&found));
+    if is_same && kept.admins.get(name) != Some(&old.key) {
+        files::remove(&file)?;
+    }
+    if !kept.admins.contains_key(name) {
+        global.term.say(format!("`{name}` is none any more"));
+    }
+    Ok(())
 }

@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let paths = global.paths()?;
     let kept: Kept = global.client()?.get(KEPT, &[])?;
     demand_all_readable(&kept)?;
-    let mut renewal = Renewal::load(&paths)?.filter(|renewal| renewal.vault == kept.vault);
+    let mut renewal = begun(&kept, &paths, global)?;
     if renewal.is_none() || args.start_over {
         ShownKit::void(&paths, &global.term)?;
         check_kit_place(&keeping(args), &global.term)?;
@@ -69,6 +69,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     }
     if let Some(begun) = renewal.take_if(|_| args.start_over) {
         give_up(&begun, &kept, &paths, global)?;
+    }
+    if let Some(over) = renewal.take_if(|begun| kept.root == begun.root && begun.is(&given)) {
+        check_kit_place(&keeping(args), &global.term)?;
+        end(&over, &kept, given.copy(), args.yes, &paths, global)?;
     }
     let (renewal, new) = match renewal {
         Some(renewal) => {
@@ -90,14 +94,48 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         None => begin(&kept, args, &paths, global)?,
     };
     if kept.root == renewal.root {
-        let done = Submitted { seq: kept.seq, head: kept.head };
-        Owner::root(global, new.copy().root, None, args.yes)?.with_history().re_encrypt(done)?;
+        re_encrypt(&kept, new.copy(), args.yes, global)?;
     } else if !replace(&given, &new, args.yes, global)? {
         Renewal::remove(&paths)?;
         global.term.say("destroy the new kit: it opens nothing");
         return Ok(Exit::LOCAL);
     }
     finish(&renewal, &new, &paths, global)
+}
+
+/// Returns the renewal that was begun; forgets one whose kits are both without power by now.
+fn begun(kept: &Kept, paths: &Paths, global: &Global) -> Result<Option<Renewal>> {
+    let mut renewal = Renewal::load(paths)?.filter(|renewal| renewal.vault == kept.vault);
+    let is_over = |begun: &mut Renewal| ![&begun.old_root, &begun.root].contains(&&kept.root);
+    if let Some(over) = renewal.take_if(is_over) {
+        Renewal::remove(paths)?;
+        global.term.say(format!("the renewal begun on {} is over: a third kit holds", over.begun));
+    }
+    Ok(renewal)
+}
+
+/// Ends a renewal whose new kit holds, and is given to be renewed itself: re-encrypts what it has
+/// left.
+fn end(
+    over: &Renewal,
+    kept: &Kept,
+    new: Kit,
+    yes: bool,
+    paths: &Paths,
+    global: &Global,
+) -> Result<()> {
+    re_encrypt(kept, new, yes, global)?;
+    ShownKit::remove(paths)?;
+    Renewal::remove(paths)?;
+    let begun = over.begun;
+    global.term.say(format!("the kit of the renewal begun on {begun} holds; it is renewed now"));
+    signed::show(global, "root", &over.old_root)
+}
+
+/// Re-encrypts, by the new kit that holds already, what a renewal has left.
+fn re_encrypt(kept: &Kept, new: Kit, yes: bool, global: &Global) -> Result<()> {
+    let done = Submitted { seq: kept.seq, head: kept.head };
+    Owner::root(global, new.root, None, yes)?.with_history().re_encrypt(done)
 }
 
 /// Forgets a renewal of which no entry tells yet.
@@ -217,7 +255,8 @@ fn finish(renewal: &Renewal, new: &Kit, paths: &Paths, global: &Global) -> Resul
             format!("vault kv destroy -versions={ver} {}", quoted(path.as_str())),
         );
     }
-    signed::show(global, "root", &renewal.old_root)?;
+    // What follows may fail: a note left behind would have the next renewal take this for its own.
     Renewal::remove(paths)?;
+    signed::show(global, "root", &renewal.old_root)?;
     Ok(Exit::OK)
 }

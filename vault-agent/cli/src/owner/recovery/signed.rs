@@ -1,6 +1,6 @@
 //! What somebody has signed whose key may have been in other hands, and what takes it back.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use shared::keys::VerifyKey;
 use shared::time::Time;
 
@@ -11,8 +11,15 @@ use machine::local::{ACTS, Act, Acts};
 const DAYS: u64 = 30;
 const DAY: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// Prints what `key`, which belonged to `who`, has signed in the last days.
+/// Prints what `key`, which belonged to `who`, has signed in the last days: the last step of a
+/// command, all else being done.
 pub(super) fn show(global: &Global, who: &str, key: &VerifyKey) -> Result<()> {
+    list(global, who, key).with_context(|| {
+        format!("all is done, but what `{who}` signed was not shown (`vault log` shows it)")
+    })
+}
+
+fn list(global: &Global, who: &str, key: &VerifyKey) -> Result<()> {
     let since = Time::from_micros(global.now().as_micros().saturating_sub(DAYS * DAY));
     let query = [("key", key.to_string()), ("since", since.as_micros().to_string())];
     let Acts { acts, earlier } = global.client()?.get(ACTS, &query)?;

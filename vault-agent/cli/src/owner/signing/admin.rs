@@ -136,6 +136,24 @@ pub struct AdminFile {
     path: PathBuf,
 }
 
+/// Tells whether a passphrase that is given in a file opens the content of an admin file; nobody is
+/// asked for one, and then it is not known to be wrong.
+///
+/// # Errors
+/// If there is no passphrase in that file, or something else is wrong with the admin file.
+pub fn opens(sealed: &[u8], source: &Source, name: &Name) -> Result<bool> {
+    if *source == Source::Terminal {
+        return Ok(true);
+    }
+    match AdminKey::open(sealed, &source.existing(name, false)?) {
+        Ok(_) => Ok(true),
+        Err(OpenError::Passphrase) => Ok(false),
+        Err(fault) => {
+            bail!(hinted(format!("the admin file of `{name}` {fault}"), fault.hint()))
+        }
+    }
+}
+
 /// Returns where the admin file of `name` is.
 pub fn place(paths: &Paths, name: &Name) -> PathBuf {
     paths.admin().join(format!("{name}.age"))
