@@ -66,6 +66,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         Some(_) => None,
         None => demand_possible(&name, old, &kept, &paths)?,
     };
+    page::demand_taken(global)?;
     let kit = page::read(&args.kit, global)?;
     page::demand_root(&kit, &kept)?;
     let appointing = match begun {
