@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use shared::error::Code;
 use shared::signed::VaultId;
 use zeroize::Zeroizing;
 
@@ -76,7 +77,9 @@ pub(super) fn typed(global: &Global, asked: &str) -> Result<(Kit, Option<VaultId
 /// While the server waits for `vault resume`.
 pub(in crate::owner) fn demand_taken(global: &Global) -> Result<()> {
     let status: Status = global.client()?.get(STATUS, &[])?;
-    if !status.restored {
+    // Until this machine has healed it, a server may merely be behind.
+    let is_behind = status.alarms.iter().any(|alarm| alarm.code == Code::ServerBehind.as_str());
+    if !status.restored && !is_behind {
         return Ok(());
     }
     bail!(Failure::remote("the server was restored from a copy, and takes no change yet").hint(
