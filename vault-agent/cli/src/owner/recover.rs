@@ -20,6 +20,7 @@ use crate::context::Global;
 use crate::owner::owning::passphrase;
 use crate::owner::recovery::page;
 use crate::owner::resumable::Resumable as _;
+use crate::owner::resume;
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use crate::owner::signing::kit::Kit;
 use host::files::{self, Access};
@@ -132,7 +133,9 @@ async fn recover(
         }
         None => begin(args, vault, paths, global)?,
     };
-    let added = entry::add(args, state, kit, &keys, &begun, global).await?;
+    let code = resume::Args::of_code(args.code.clone(), args.code_file.clone());
+    let wish = entry::Wish { server: &args.server, yes: args.yes, code };
+    let added = entry::add(&wish, state, kit, &keys, &begun, global).await?;
     let Some(state) = added else {
         Recovering::remove(paths)?;
         return Ok(Exit::LOCAL);

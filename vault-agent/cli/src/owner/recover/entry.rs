@@ -13,7 +13,7 @@ use shared::token::MachineLine;
 use shared::wire::v1::log::AppendRequest;
 
 use super::begun::Recovering;
-use super::{Args, records};
+use super::records;
 use crate::context::Global;
 use crate::owner::resume;
 use crate::owner::signing::check::Checked;
@@ -30,6 +30,16 @@ const TRIES: usize = 8;
 /// Why an earlier machine of this name goes.
 const REASON: &str = "lost: its name was taken over by a recovery";
 
+/// How the caller wants it.
+pub(super) struct Wish<'a> {
+    /// Where the server is.
+    pub(super) server: &'a str,
+    /// Whether it is signed without asking.
+    pub(super) yes: bool,
+    /// Where the one-time code of a restored server is.
+    pub(super) code: resume::Args,
+}
+
 /// Tells whether both keys of the kit hold.
 pub(super) fn holds(kit: &Kit, state: &State) -> bool {
     let recovery = "secret/any".parse().ok().and_then(|any| recipients(state, &any).pop());
@@ -40,7 +50,7 @@ pub(super) fn holds(kit: &Kit, state: &State) -> bool {
 /// Adds both, unless they are in the log by an earlier attempt; a server that was restored is
 /// resumed by the same entry. Returns the state after it, or nothing if the person said no.
 pub(super) async fn add(
-    args: &Args,
+    wish: &Wish<'_>,
     mut state: State,
     kit: &Kit,
     keys: &MachineKeys,
@@ -59,18 +69,18 @@ pub(super) async fn add(
         let body = body(&entry)?;
         let checked = [Checked { entry, body }];
         // Others may have changed what it would do.
-        let is_agreed = args.yes || agreed.as_ref() == Some(&ops);
+        let is_agreed = wish.yes || agreed.as_ref() == Some(&ops);
         if !shown(&checked, &state, is_agreed, global)? {
             return Ok(None);
         }
         agreed = Some(ops);
         let [Checked { body, .. }] = checked;
         // The server lets nobody stay for long who is no machine, and a person may have thought.
-        let client = connect(&args.server, state.server(), &kit.root).await.map_err(unreached)?;
+        let client = connect(wish.server, state.server(), &kit.root).await.map_err(unreached)?;
         match send(&client, &state, kit, body, code).await {
             Ok(()) | Err(RemoteError::Conflict(_)) => {}
             Err(fault) if fault.is_restored() && code.is_none() => {
-                code = Some(ask(args, &state, global)?);
+                code = Some(ask(wish, &state, global)?);
                 continue;
             }
             Err(fault) => return Err(records::failed(&fault).into()),
@@ -121,7 +131,7 @@ fn resumed(state: &State) -> Op {
 }
 
 /// Says what it means to resume the server, and returns the one-time code of its host.
-fn ask(args: &Args, state: &State, global: &Global) -> Result<Hash> {
+fn ask(wish: &Wish<'_>, state: &State, global: &Global) -> Result<Hash> {
     global.term.say_hinted(
         format!(
             "the server was restored from a copy: its log ends at entry {} of {}; what came after \
@@ -132,7 +142,7 @@ fn ask(args: &Args, state: &State, global: &Global) -> Result<Hash> {
         "if a machine of the vault is left, stop here: `vault heal` there gives it back, and `vault \
          resume --kit -` lets the server go on",
     );
-    resume::code(global, &resume::Args::of_code(args.code.clone(), args.code_file.clone()))
+    resume::code(global, &wish.code)
 }
 
 fn ops(state: &State, own: &MachineLine, begun: &Recovering) -> Result<Vec<Op>> {
