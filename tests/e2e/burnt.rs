@@ -81,6 +81,7 @@ fn the_host_of_setup_has_burnt_and_a_machine_a_backup_and_the_kit_are_left() {
     bring_back(&mut burnt.world, &backup, &key);
     let Burnt { nas, world, paper, .. } = &burnt;
     shows(nas, "alarm E_SERVER_");
+    burnt.appoints_nobody();
     let healed = nas.vault(&["heal"]);
     assert!(healed.code == 2 && healed.err.contains("resume --kit -"), "{}", healed.err);
     burnt.appoints_nobody();
