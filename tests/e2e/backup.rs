@@ -12,7 +12,7 @@ use crate::restored::{code, holds, put, put_when_back, shows};
 use crate::server::{arrives, rekey};
 
 /// Backs the server up into a folder of its own; returns the new file.
-fn back_up(world: &World) -> PathBuf {
+pub(crate) fn back_up(world: &World) -> PathBuf {
     let folder = world.dir().join("backups");
     std::fs::create_dir_all(&folder).unwrap();
     let made = world.server_command(&["backup", folder.to_str().unwrap()]).ok();
@@ -20,14 +20,14 @@ fn back_up(world: &World) -> PathBuf {
 }
 
 /// What is kept elsewhere than the backups.
-fn key_copy(world: &World) -> PathBuf {
+pub(crate) fn key_copy(world: &World) -> PathBuf {
     let copy = world.dir().join("server.key.copy");
     std::fs::copy(world.data().join("server.key"), &copy).unwrap();
     copy
 }
 
 /// The server's host burns down.
-fn burn(world: &mut World) {
+pub(crate) fn burn(world: &mut World) {
     world.server.as_mut().unwrap().kill();
     std::fs::remove_dir_all(world.data()).unwrap();
 }
@@ -38,7 +38,7 @@ fn restore(world: &World, backup: &Path, more: &[&str]) -> Ran {
 }
 
 /// Restores the server with its key and starts it.
-fn bring_back(world: &mut World, backup: &Path, key: &Path) {
+pub(crate) fn bring_back(world: &mut World, backup: &Path, key: &Path) {
     let _ = restore(world, backup, &["--key", key.to_str().unwrap()]).ok();
     world.start();
 }

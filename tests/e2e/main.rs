@@ -9,6 +9,7 @@ mod aftermath;
 mod audit;
 mod backup;
 mod bad_input;
+mod burnt;
 mod canary;
 mod completion;
 mod compose;

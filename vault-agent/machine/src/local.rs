@@ -130,6 +130,9 @@ pub struct Restored {
     pub was_addresses: Hash,
     /// The last audit head known here that its audit log still leads to.
     pub audit: AuditHead,
+    /// Root's key in its state.
+    #[serde(default)]
+    pub root: Option<VerifyKey>,
     /// The admins in its state.
     pub admins: Vec<Name>,
     /// The machines that are active in its state, by name.

@@ -12,7 +12,7 @@ use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
 use shared::keys::VerifyKey;
 use shared::log::{self, Entry, Op, State};
-use shared::name::Name;
+use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::audit::LeavesQuery;
 use shared::wire::v1::log::{AppendRequest, HealReply, HealRequest};
@@ -75,6 +75,7 @@ pub(super) async fn look(parts: &Arc<Parts>) -> Result<Restored> {
         addresses: state.addresses().to_vec(),
         was_addresses: state.was_addresses(),
         audit: audited(parts, &client).await?,
+        root: state.key(&Actor::Root).cloned(),
         admins: state.admins().keys().cloned().collect(),
         machines: machines(&state),
         own: parts.own.find(&state).map(|(number, _)| number),

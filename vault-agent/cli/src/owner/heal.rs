@@ -32,7 +32,8 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     if restored {
         global.term.say_hinted(
             "the server was restored from an older copy and takes no change yet",
-            "run `vault heal` on the other machines too, then `vault resume` on an admin's machine",
+            "run `vault heal` on the other machines too, then `vault resume` on an admin's machine; \
+             if no admin's key is left, `vault resume --kit -` here",
         );
     }
     if rewritten {

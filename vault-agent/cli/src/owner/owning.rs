@@ -17,7 +17,7 @@ use machine::identity::Pins;
 use machine::local::{MachineRow, Machines, SERVER, ServerView};
 
 /// Who signs, and whether they are asked.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Signing {
     /// Sign as this admin, if this machine holds several keys
     #[arg(long, value_name = "NAME")]

@@ -9,7 +9,6 @@ mod rewrap;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use shared::error::Code;
 use shared::keys::SignKey;
 use shared::log::{Secret, State};
 use shared::name::Name;
@@ -21,6 +20,7 @@ use crate::context::Global;
 use crate::owner::owning::passphrase;
 use crate::owner::recovery::page;
 use crate::owner::resumable::Resumable as _;
+use crate::owner::resume;
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use crate::owner::signing::kit::Kit;
 use host::files::{self, Access};
@@ -35,7 +35,8 @@ use machine::remote::{Client, connect, connect_to_any};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The same command goes on where it was interrupted. Where a machine of the vault is left, `vault
-recovery admin` there is all that is needed.")]
+recovery admin` there is all that is needed. A server that was restored from a backup has its
+one-time code in the file `resume-code` of its data directory; it is asked for.")]
 pub struct Args {
     /// Where the vault's server is
     #[arg(value_name = "HOST:PORT")]
@@ -61,6 +62,14 @@ pub struct Args {
     /// VAULT_PASSPHRASE_FILE]
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+
+    /// `-` reads the one-time code of a restored server from the first line of standard input
+    #[arg(long, value_name = "-", conflicts_with = "code_file")]
+    code: Option<String>,
+
+    /// Read the one-time code of a restored server from this file
+    #[arg(long, value_name = "FILE")]
+    code_file: Option<PathBuf>,
 
     /// Sign without asking
     #[arg(long, short)]
@@ -143,11 +152,7 @@ async fn recover(
     let keys = MachineKeys::load_or_create(paths)?;
     let reached = connect_to_any(&args.server, &kit.root).await;
     let (client, server) = reached.map_err(entry::unreached)?;
-    let state = records::read(&client, vault).await?;
-    if !state.server().contains(&server) {
-        let why = "this server's key is not listed in the vault's log";
-        return Err(records::refused(&Code::ServerPin.because(why)).into());
-    }
+    let state = records::read_from(&client, &server, vault).await?;
     demand_kit(kit, &state)?;
     let begun = match begun {
         Some(begun) => {
@@ -159,7 +164,9 @@ async fn recover(
         }
         None => begin(args, vault, paths, global)?,
     };
-    let added = entry::add(&args.server, state, kit, &keys, &begun, args.yes, global).await?;
+    let code = resume::Args::of_code(args.code.clone(), args.code_file.clone());
+    let wish = entry::Wish { server: &args.server, yes: args.yes, code };
+    let added = entry::add(&wish, state, kit, &keys, &begun, global).await?;
     let Some(state) = added else {
         Recovering::remove(paths)?;
         return Ok(Exit::LOCAL);

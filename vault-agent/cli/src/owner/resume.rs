@@ -12,7 +12,9 @@ use shared::text::Text;
 
 use crate::context::Global;
 use crate::owner::owning::{Signing, active};
+use crate::owner::recovery::page;
 use crate::owner::signing::act::{Owner, Signed};
+use crate::owner::signing::admin::AdminFile;
 use crate::owner::signing::words;
 use host::hint::{Exit, Failure, hinted, parsed};
 use machine::local::{LostEntry, MachineRow, Machines, RESUME, Restored, ResumeRequest, Submitted};
@@ -21,7 +23,7 @@ use machine::local::{LostEntry, MachineRow, Machines, RESUME, Restored, ResumeRe
 const REASON: &str = "not confirmed when the vault was resumed";
 
 /// Let a restored server go on from where its log ends, without what is lost
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(
     after_help = "`vault heal` on every machine comes first: what it gives back is not lost. The \
                   code stands in the file
@@ -45,8 +47,20 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     remove: Vec<String>,
 
+    /// Sign as root instead, by the recovery kit, or both of its secret lines; `-` reads standard
+    /// input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["admin", "passphrase_file"])]
+    kit: Option<PathBuf>,
+
     #[command(flatten)]
     signing: Signing,
+}
+
+impl Args {
+    /// Returns those of a caller that needs the code alone.
+    pub(super) fn of_code(code: Option<String>, code_file: Option<PathBuf>) -> Self {
+        Self { code, code_file, ..Self::default() }
+    }
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
@@ -64,7 +78,7 @@ pub(super) fn go_on(
 ) -> Result<Option<(Submitted, Restored)>> {
     let removed = args.remove.iter().map(|name| parsed(name.parse::<Name>()));
     let removed = removed.collect::<Result<Vec<_>, _>>()?;
-    let owner = Owner::at(global, &args.signing)?;
+    demand_signer(global, args)?;
     let client = global.client()?;
     let found: Restored = client.get(RESUME, &[])?;
     if !found.restored {
@@ -77,6 +91,7 @@ pub(super) fn go_on(
     let machines = machines(&found);
     let removed = chosen(global, &found, &machines, &removed, args.signing.yes)?;
     let code = known.map_or_else(|| code(global, args), Ok)?;
+    let owner = owner(global, args, &found)?;
     let more = more(&found);
     let entry = entry(global, &found, owner.by(), removed, more);
     let signed = owner.sign_entry(entry, &machines, |envelope| {
@@ -92,6 +107,29 @@ pub(super) fn go_on(
         ));
     }
     Ok(Some((done, found)))
+}
+
+/// Demands that there is what signs, before anything else is asked for.
+pub(super) fn demand_signer(global: &Global, args: &Args) -> Result<()> {
+    let paths = global.paths()?;
+    if args.kit.is_some() || args.signing.admin.is_some() || AdminFile::any(&paths)? {
+        return Ok(());
+    }
+    bail!(hinted(
+        format!("no admin key in `{}`", paths.admin().display()),
+        "run this where an admin's key is; if none is left, sign with the recovery kit: the same \
+         command with `--kit -`"
+    ))
+}
+
+/// Returns who signs: an admin, or root by the kit, whose key has to hold where the server stands.
+fn owner<'a>(global: &'a Global, args: &Args, found: &Restored) -> Result<Owner<'a>> {
+    let Some(file) = &args.kit else { return Owner::at(global, &args.signing) };
+    let root = page::read(file, global)?.root;
+    let is_there = found.root.as_ref().is_none_or(|key| *key == root.verify_key());
+    let owner = Owner::root(global, root, None, args.signing.yes)?;
+    page::demand("root", is_there, owner.pins.vault)?;
+    Ok(owner)
 }
 
 /// Refuses to lose entries that nobody has named.
@@ -273,6 +311,7 @@ mod tests {
             addresses: Vec::new(),
             was_addresses: Hash::ZERO,
             audit: shared::audit::AuditHead::EMPTY,
+            root: None,
             admins: vec!["jonas".parse().unwrap()],
             machines: vec![row("rtx1080", 1, "*"), row("vps", 2, "secret/jjeco/")],
             own: Some(1),

@@ -34,6 +34,7 @@ impl Rooted {
                 "pass `--kit FILE`, or `--kit -` and type both secret lines of the page",
             ));
         };
+        page::demand_taken(global)?;
         let root = page::read(file, global)?.root;
         page::demand("root", root.verify_key() == all.root, all.vault)?;
         Owner::root(global, root, None, self.yes)

@@ -2,8 +2,10 @@
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
+use shared::audit::AuditHead;
 use shared::grant::Grants;
-use shared::log::{Entry, Machine, NewMachine, Number, Op, State, recipients};
+use shared::hash::Hash;
+use shared::log::{Entry, Machine, NewMachine, Number, Op, Resume, State, recipients};
 use shared::name::Actor;
 use shared::signed::{Envelope, Purpose};
 use shared::text::Text;
@@ -13,6 +15,7 @@ use shared::wire::v1::log::AppendRequest;
 use super::begun::Recovering;
 use super::records;
 use crate::context::Global;
+use crate::owner::resume;
 use crate::owner::signing::check::Checked;
 use crate::owner::signing::kit::Kit;
 use crate::owner::signing::words;
@@ -27,6 +30,16 @@ const TRIES: usize = 8;
 /// Why an earlier machine of this name goes.
 const REASON: &str = "lost: its name was taken over by a recovery";
 
+/// How the caller wants it.
+pub(super) struct Wish<'a> {
+    /// Where the server is.
+    pub(super) server: &'a str,
+    /// Whether it is signed without asking.
+    pub(super) yes: bool,
+    /// Where the one-time code of a restored server is.
+    pub(super) code: resume::Args,
+}
+
 /// Tells whether both keys of the kit hold.
 pub(super) fn holds(kit: &Kit, state: &State) -> bool {
     let recovery = "secret/any".parse().ok().and_then(|any| recipients(state, &any).pop());
@@ -34,38 +47,42 @@ pub(super) fn holds(kit: &Kit, state: &State) -> bool {
         && recovery == Some(kit.recovery.recipient())
 }
 
-/// Adds both, unless they are in the log by an earlier attempt; returns the state after it, or
-/// nothing if the person said no.
+/// Adds both, unless they are in the log by an earlier attempt; a server that was restored is
+/// resumed by the same entry. Returns the state after it, or nothing if the person said no.
 pub(super) async fn add(
-    address: &str,
+    wish: &Wish<'_>,
     mut state: State,
     kit: &Kit,
     keys: &MachineKeys,
     begun: &Recovering,
-    yes: bool,
     global: &Global,
 ) -> Result<Option<State>> {
     let own = keys.line(begun.machine.clone())?;
-    let mut agreed = None;
+    let (mut agreed, mut code) = (None, None);
     for _ in 0..TRIES {
         if state.machine_by_key(own.sign.as_bytes()).is_some() {
             return Ok(Some(state));
         }
-        let ops = ops(&state, &own, begun)?;
+        let resumed = code.map(|_| resumed(&state));
+        let ops: Vec<Op> = resumed.into_iter().chain(ops(&state, &own, begun)?).collect();
         let entry = after(&state, ops.clone(), global);
         let body = body(&entry)?;
         let checked = [Checked { entry, body }];
         // Others may have changed what it would do.
-        let is_agreed = yes || agreed.as_ref() == Some(&ops);
+        let is_agreed = wish.yes || agreed.as_ref() == Some(&ops);
         if !shown(&checked, &state, is_agreed, global)? {
             return Ok(None);
         }
         agreed = Some(ops);
         let [Checked { body, .. }] = checked;
         // The server lets nobody stay for long who is no machine, and a person may have thought.
-        let client = connect(address, state.server(), &kit.root).await.map_err(unreached)?;
-        match send(&client, &state, kit, body).await {
+        let client = connect(wish.server, state.server(), &kit.root).await.map_err(unreached)?;
+        match send(&client, &state, kit, body, code).await {
             Ok(()) | Err(RemoteError::Conflict(_)) => {}
+            Err(fault) if fault.is_restored() && code.is_none() => {
+                code = Some(ask(wish, &state, global)?);
+                continue;
+            }
             Err(fault) => return Err(records::failed(&fault).into()),
         }
         state = records::read(&client, state.vault()).await?;
@@ -96,13 +113,36 @@ pub(super) async fn send(
     state: &State,
     kit: &Kit,
     body: Vec<u8>,
+    code: Option<Hash>,
 ) -> Result<(), RemoteError> {
     let purpose = Purpose::Entry(state.vault());
     let envelope = Envelope::sign_body(&kit.root, Actor::Root, purpose, body);
-    let request = AppendRequest { envelope, blobs: Vec::new(), code: None };
+    let request = AppendRequest { envelope, blobs: Vec::new(), code };
     let request = serde_json::to_vec(&request);
     let request = request.map_err(|why| RemoteError::Protocol(why.to_string()))?;
     client.append(Bytes::from(request), None).await.map(drop)
+}
+
+/// Returns what lets a restored server go on from where its log ends. Nobody is left who could
+/// vouch for any of its audit records.
+fn resumed(state: &State) -> Op {
+    let AuditHead { n: audit_n, hash: audit_head } = AuditHead::EMPTY;
+    Op::Resume(Resume { seq: state.seq(), head: state.head(), audit_n, audit_head })
+}
+
+/// Says what it means to resume the server, and returns the one-time code of its host.
+fn ask(wish: &Wish<'_>, state: &State, global: &Global) -> Result<Hash> {
+    global.term.say_hinted(
+        format!(
+            "the server was restored from a copy: its log ends at entry {} of {}; what came after \
+             it is lost",
+            state.seq(),
+            state.time()
+        ),
+        "if a machine of the vault is left, stop here: `vault heal` there gives it back, and `vault \
+         resume --kit -` lets the server go on",
+    );
+    resume::code(global, &wish.code)
 }
 
 fn ops(state: &State, own: &MachineLine, begun: &Recovering) -> Result<Vec<Op>> {

@@ -135,7 +135,7 @@ async fn append(
     global: &Global,
 ) -> Result<bool> {
     let body = entry::body(&entry::after(state, ops, global))?;
-    match entry::send(client, state, kit, body).await {
+    match entry::send(client, state, kit, body, None).await {
         Ok(()) => Ok(true),
         Err(RemoteError::Conflict(_)) => Ok(false),
         Err(fault) => Err(records::failed(&fault).into()),

@@ -75,6 +75,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         }
         None => demand_possible(&name, old, &kept, &paths)?,
     };
+    page::demand_taken(global)?;
     let kit = page::read(&args.kit, global)?;
     page::demand_root(&kit, &kept)?;
     let appointing = match begun {

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use shared::error::Code;
 use shared::signed::VaultId;
 use zeroize::Zeroizing;
 
@@ -14,7 +15,7 @@ use crate::owner::signing::kit::Kit;
 use crate::owner::signing::paper;
 use crate::owner::signing::sheet::Sheet;
 use host::hint::Failure;
-use machine::local::Kept;
+use machine::local::{Kept, STATUS, Status};
 
 /// Longest page that is read, in bytes.
 const PAGE: usize = 64 << 10;
@@ -68,6 +69,22 @@ pub(super) fn typed(global: &Global, asked: &str) -> Result<(Kit, Option<VaultId
         before = line;
     }
     Ok((Kit::from_sheet(&sheet)?, id))
+}
+
+/// Demands that the server takes what the kit signs, before it is typed.
+///
+/// # Errors
+/// While the server waits for `vault resume`.
+pub(in crate::owner) fn demand_taken(global: &Global) -> Result<()> {
+    let status: Status = global.client()?.get(STATUS, &[])?;
+    // Until this machine has healed it, a server may merely be behind.
+    let is_behind = status.alarms.iter().any(|alarm| alarm.code == Code::ServerBehind.as_str());
+    if !status.restored && !is_behind {
+        return Ok(());
+    }
+    bail!(Failure::remote("the server was restored from a copy, and takes no change yet").hint(
+        "run `vault heal` on every machine, then `vault resume --kit -` here, then this again"
+    ))
 }
 
 /// Demands that both keys of the kit hold in this vault.

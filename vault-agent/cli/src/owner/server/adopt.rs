@@ -45,6 +45,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let _: ServerView = client.post(ADOPT, &AdoptRequest { claim })?;
     term.say("the server has the beginning of the log");
     let found: Restored = client.get(RESUME, &[])?;
+    if found.restored {
+        resume::demand_signer(global, &args.resume)?;
+    }
     let code = found.restored.then(|| resume::code(global, &args.resume)).transpose()?;
     let request = HealRequest { code, ..HealRequest::default() };
     let Healed { entries, blobs, .. } = client.post(HEAL, &request)?;
