@@ -6,7 +6,7 @@ pub(super) mod adopt;
 
 use std::collections::HashSet;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rusqlite::Connection;
 use shared::error::Code;
 use shared::hash::Hash;
@@ -82,11 +82,20 @@ async fn push_entries(parts: &Parts, client: &Client, code: Option<Hash>) -> Res
         (folded.state.seq(), folded.signed)
     };
     let mut frames = client.log(LogQuery { after: own, ..LogQuery::default() }, last).await?;
-    let head = frames.next().await?.into_iter().find_map(|frame| match frame {
-        Frame::Head(head) => Some(head),
-        Frame::Genesis(_) | Frame::Entry { .. } | Frame::Beat => None,
-    });
-    let head = head.context("the server does not say where its log ends")?;
+    let head = loop {
+        let batch = frames.next().await?;
+        if batch.is_empty() {
+            bail!("the server does not say where its log ends");
+        }
+        // A newer server may say something before it.
+        let head = batch.into_iter().find_map(|frame| match frame {
+            Frame::Head(head) => Some(head),
+            Frame::Genesis(_) | Frame::Entry { .. } | Frame::Beat => None,
+        });
+        if let Some(head) = head {
+            break head;
+        }
+    };
     match parts.ledger.judge(&head).await?? {
         Judged::Held => {}
         Judged::Unsigned => return Err(unsigned(&head).into()),

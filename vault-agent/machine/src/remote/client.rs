@@ -249,10 +249,11 @@ impl Client {
         query: LogQuery,
         last: Option<SignedHead>,
     ) -> Result<Frames, RemoteError> {
+        let follows = query.follow;
         let query = serde_urlencoded::to_string(query).map_err(RemoteError::protocol)?;
         let uri = format!("{}?{query}", routes::LOG);
         let answer = self.send_after(Method::GET, &uri, Bytes::new(), last).await?;
-        Ok(Frames::new(expect(answer, StatusCode::OK).await?))
+        Ok(Frames::new(expect(answer, StatusCode::OK).await?, follows))
     }
 
     /// `POST /v1/log` with a request that was written before, so that it can be sent again, by a

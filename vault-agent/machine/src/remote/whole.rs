@@ -1,19 +1,13 @@
 //! The whole log of a server that is not believed yet, from the genesis on: for hosts that have
 //! none of it themselves.
 
-use std::time::Duration;
-
 use shared::error::{Code, Error};
 use shared::head::SignedHead;
 use shared::log::{State, apply, start};
 use shared::signed::VaultId;
 use shared::wire::v1::log::{Frame, LogQuery};
-use tokio::time::{Instant, timeout_at};
 
 use super::{Client, RemoteError};
-
-/// How long the next entry may take, whatever else the server says meanwhile.
-const ENTRY: Duration = Duration::from_secs(30);
 
 /// Why a server is not believed.
 #[derive(Debug)]
@@ -91,23 +85,16 @@ impl<F: Fn(&VaultId) -> bool> Reader<F> {
         let after = self.state.as_ref().map_or(0, State::seq);
         let is_first = self.state.is_none();
         let mut frames = client.log(LogQuery { after, ..LogQuery::default() }, None).await?;
-        let mut until = Instant::now() + ENTRY;
         loop {
-            let silent = |_| Unproven::Lost("the server shows no further entry".to_owned());
-            let next = timeout_at(until, frames.next()).await.map_err(silent)??;
+            let next = frames.next().await?;
             if next.is_empty() {
                 return Ok(self.state.as_ref().is_some_and(|it| is_first || it.seq() > after));
             }
-            for frame in next {
-                if self.take(frame)? {
-                    until = Instant::now() + ENTRY;
-                }
-            }
+            next.into_iter().try_for_each(|frame| self.take(frame))?;
         }
     }
 
-    /// Takes a frame in; tells whether it was a record.
-    fn take(&mut self, frame: Frame) -> Result<bool, Error> {
+    fn take(&mut self, frame: Frame) -> Result<(), Error> {
         match (frame, &mut self.state) {
             (Frame::Genesis(envelope), None) => {
                 let founded = start(&envelope)?;
@@ -123,12 +110,9 @@ impl<F: Fn(&VaultId) -> bool> Reader<F> {
             (Frame::Genesis(_) | Frame::Entry { .. }, _) => {
                 return Err(Code::Parse.because("the server's log has no beginning"));
             }
-            (Frame::Head(head), _) => {
-                self.head = Some(head);
-                return Ok(false);
-            }
-            (Frame::Beat, _) => return Ok(false),
+            (Frame::Head(head), _) => self.head = Some(head),
+            (Frame::Beat, _) => {}
         }
-        Ok(true)
+        Ok(())
     }
 }
