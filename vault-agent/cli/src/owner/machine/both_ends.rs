@@ -191,6 +191,7 @@ pub fn run(
         term.say(format!("restart the agent of `{name}`: until then it has the keys of before"));
         return Ok(Exit::OK);
     }
+    owner.hang_up();
     for note in host.start(Start::Again)? {
         term.say(Shown::from(format!("{name}: ")) + note);
     }
