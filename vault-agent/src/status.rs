@@ -53,7 +53,7 @@ pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
 fn is_own(status: &Status, finding: &Finding) -> bool {
     match finding.kind {
         Kind::Server => true,
-        Kind::Untold | Kind::Backup => false,
+        Kind::Untold | Kind::Backup | Kind::Left => false,
         Kind::Alarm(_)
         | Kind::Replaced
         | Kind::Old

@@ -109,6 +109,13 @@ impl Client {
         self.answering.borrow().is_some()
     }
 
+    /// Ends the connection, and with it an agent that was started to answer here alone: its state
+    /// is another's to open. A further request connects anew.
+    pub fn hang_up(&self) {
+        self.link.take();
+        self.answering.take();
+    }
+
     /// Does nothing for a while.
     #[expect(
         clippy::disallowed_methods,

@@ -19,7 +19,7 @@ use host::clock::age;
 use host::shown::quoted;
 use host::version;
 
-use crate::local::{Alarm, Outdated, Standing, Status, TargetRow};
+use crate::local::{Alarm, Left, Outdated, Standing, Status, TargetRow};
 
 pub use finding::{Finding, Kind};
 pub use programs::{Mixed, Runs, mixed};
@@ -39,6 +39,7 @@ pub fn findings(status: &Status) -> Vec<Finding> {
     let mut found: Vec<Finding> = status.alarms.iter().map(|it| alarm(status, it)).collect();
     found.extend(server(status));
     found.extend(status.backup_failing.map(backup));
+    found.extend(status.left.as_ref().map(|it| left(status, it)));
     let standing: BTreeMap<&Name, &Standing> =
         status.machines.iter().map(|machine| (&machine.machine, machine)).collect();
     let own = Version::of(version::own());
@@ -95,6 +96,7 @@ fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
         | Kind::Server
         | Kind::Untold
         | Kind::Backup
+        | Kind::Left
         | Kind::Silent
         | Kind::Clock
         | Kind::Outdated
@@ -176,6 +178,38 @@ fn backup(since: Time) -> Finding {
         text: "the server's own backups fail".to_owned(),
         since: Some(since),
         todo: todo.to_owned(),
+    }
+}
+
+/// What an act has left to be re-encrypted: the same act again, or any other that changes nothing,
+/// does it.
+fn left(status: &Status, Left { versions, unreadable, out }: &Left) -> Finding {
+    let (are, them) = if *versions == 1 { (" is", "it") } else { ("s are", "them") };
+    let own = &status.machine;
+    let here = match *unreadable {
+        0 => String::new(),
+        some => format!("; `{own}` may not read {some}, and so not re-encrypt"),
+    };
+    let standing = status.machines.iter().find(|it| it.machine == *own);
+    let command = match (out, standing) {
+        (Some(out), _) => format!("vault machine remove {out}"),
+        (None, Some(it)) => access_command(own, (&it.read, None), (&it.write, None)),
+        (None, None) => "vault access set".to_owned(),
+    };
+    let (machine, target, secret, since) = (None, None, None, None);
+    Finding {
+        kind: Kind::Left,
+        machine,
+        target,
+        secret,
+        text: format!(
+            "{versions} version{are} still encrypted to the readers of before: who was put out \
+             still opens {them}{here}"
+        ),
+        since,
+        todo: format!(
+            "`{command}` re-encrypts {them}, on a host that has an admin key and may read {them}"
+        ),
     }
 }
 

@@ -225,12 +225,26 @@ pub struct Status {
     /// Since when the server's own backups fail, as it says, if they do.
     #[serde(default)]
     pub backup_failing: Option<Time>,
+    /// What an owner's act has left encrypted to its readers of before, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     /// The program that the server runs, as it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_program: Option<Program>,
     /// Secrets that this machine reads and whose custom metadata has `rotate_after`.
     #[serde(default)]
     pub rotations: Vec<Rotation>,
+}
+
+/// Newest versions that are encrypted to other readers than today's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// How many.
+    pub versions: u64,
+    /// How many of them this machine may not read, and so not re-encrypt.
+    pub unreadable: u64,
+    /// The machine that was put out last, if its name is nobody's by now.
+    pub out: Option<Name>,
 }
 
 /// A machine whose targets are not known as they are now.

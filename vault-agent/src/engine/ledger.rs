@@ -16,6 +16,7 @@ use shared::head::SignedHead;
 use shared::log::{self, Op, State, Undo};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
+use shared::time::Time;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -24,10 +25,11 @@ use super::blob::Due;
 use super::cache::Cache;
 use super::fleet::Judged;
 use super::folded::{Folded, born, recognise};
+use super::left::Leavings;
 use super::pending::Pending;
 use super::types::{Commit, Own, Ticks};
 use crate::state::{self, Database, Failure, Outcome, Store};
-use machine::local::Trust;
+use machine::local::{Left, Trust};
 
 /// A record from the server and where it claims to stand; the genesis stands at 0.
 pub(super) struct Delivery {
@@ -107,6 +109,7 @@ pub(super) struct Ledger {
     /// Ticks when an entry was applied, before it is on disk.
     applied: Ticks,
     arrivals: Mutex<Arrivals>,
+    leavings: Leavings,
 }
 
 impl Ledger {
@@ -119,8 +122,8 @@ impl Ledger {
         folded: Folded,
     ) -> Self {
         let (folded, applied) = (RwLock::new(folded), Ticks::default());
-        let arrivals = Mutex::default();
-        Self { own, store, cache, pending, ticks, folded, applied, arrivals }
+        let (arrivals, leavings) = Default::default();
+        Self { own, store, cache, pending, ticks, folded, applied, arrivals, leavings }
     }
 
     /// Returns the state to look at.
@@ -131,6 +134,13 @@ impl Ledger {
     /// Returns which entries have just come.
     pub(super) fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what an owner's act has left encrypted to the readers of before, while nobody is at
+    /// it.
+    pub(super) fn left(&self, folded: &Folded, arrivals: &Arrivals, now: Time) -> Option<Left> {
+        let is_at_work = arrivals.is_at_work(Instant::now());
+        if is_at_work { None } else { self.leavings.count(&folded.state, &self.own, now) }
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Folded> {
@@ -357,7 +367,7 @@ impl Ledger {
             let (seq, made) = (folded.state.seq(), folded.state.head());
             state::log::insert(conn, seq, &envelope, made, server_sig)?;
             brought.entries.push(made);
-            self.arrivals().note(applied.entry.time, Instant::now());
+            self.arrivals().note(&applied.entry, Instant::now());
             brought.touched.extend(applied.entry.ops.iter().filter_map(Op::path).cloned());
             brought.dropped.extend(applied.dropped);
         } else {

@@ -47,6 +47,7 @@ mod intake;
 mod kept;
 mod leaves;
 mod ledger;
+mod left;
 mod link;
 mod look;
 mod offload;

@@ -86,6 +86,7 @@ pub(super) fn of(parts: &Parts) -> Status {
         near: Vec::new(),
         room: None,
         backup_failing: None,
+        left: parts.ledger.left(&folded, &arrivals, ages),
         server_program: None,
         rotations: readable.filter_map(|secret| rotation(secret, ages)).collect(),
     }

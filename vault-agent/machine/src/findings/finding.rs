@@ -35,6 +35,8 @@ pub enum Kind {
     Untold,
     /// The server's own backups fail.
     Backup,
+    /// An owner's act has left versions encrypted to its readers of before.
+    Left,
     /// A machine that does not sleep was not heard for five minutes.
     Silent,
     /// A machine's clock is minutes off.
@@ -61,6 +63,7 @@ impl Kind {
             Self::Server => "server_away",
             Self::Untold => "untold",
             Self::Backup => "backup_failing",
+            Self::Left => "not_re_encrypted",
             Self::Silent => "silent",
             Self::Clock => "clock_off",
             Self::Outdated => "outdated",

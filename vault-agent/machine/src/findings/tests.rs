@@ -76,6 +76,7 @@ fn well() -> Status {
         near: Vec::new(),
         room: None,
         backup_failing: None,
+        left: None,
         server_program: Some(Program { version: here(), replaced: None }),
         rotations: Vec::new(),
     }
@@ -105,6 +106,33 @@ fn nothing_is_found_where_all_is_well() {
     for state in [TargetState::Kept, TargetState::Waiting] {
         check(|status| status.targets[2].state = state, &[]);
     }
+}
+
+#[test]
+fn what_an_act_has_left_is_found_and_how_it_ends() {
+    let out = |name: &str| Some(name.parse().unwrap());
+    let left = Left { versions: 301, unreadable: 0, out: out("vps") };
+    let text = "301 versions are still encrypted to the readers of before: who was put out still \
+                opens them";
+    let again = |command: &str, them: &str| {
+        format!(
+            "`{command}` re-encrypts {them}, on a host that has an admin key and may read {them}"
+        )
+    };
+    let todo = again("vault machine remove vps", "them");
+    let found = |left: &Left, text: &str, todo: &str| {
+        let change = |status: &mut Status| status.left = Some(left.clone());
+        check(change, &[("not_re_encrypted", "", text, None, todo)]);
+    };
+    found(&left, text, &todo);
+    let some = format!("{text}; `here` may not read 2, and so not re-encrypt");
+    found(&Left { unreadable: 2, ..left.clone() }, &some, &todo);
+    // Nobody was put out: lists were narrowed.
+    let own = standing("here");
+    let lists = access_command(&own.machine, (&own.read, None), (&own.write, None));
+    let one =
+        "1 version is still encrypted to the readers of before: who was put out still opens it";
+    found(&Left { versions: 1, out: None, ..left }, one, &again(&lists, "it"));
 }
 
 #[test]

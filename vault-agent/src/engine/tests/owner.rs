@@ -7,7 +7,7 @@ use shared::signed::{Envelope, Purpose, parse_strict};
 use shared::text::Text;
 
 use crate::engine::WriteError;
-use machine::local::{PrepareRequest, Prepared, Unreadable};
+use machine::local::{Left, PrepareRequest, Prepared, Unreadable};
 
 use super::world::{Machine, World, name, path, who};
 
@@ -133,6 +133,48 @@ async fn a_large_act_is_split_and_each_part_builds_on_the_last() {
         rounds += 1;
     }
     assert!(rounds > 10, "{rounds}");
+}
+
+/// Whoever signs is killed after the act: every machine tells of what is left, also one that may
+/// not read it; while somebody may still be at it, none does.
+#[tokio::test]
+async fn what_an_act_has_left_is_told_until_it_is_re_encrypted() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let vps = world.machine("vps", &["secret/x/"], &[]).await;
+    let nas = world.machine("nas", &["secret/x/1"], &[]).await;
+    let many = (0..300).map(|n| super::world::put(&format!("secret/x/{n}"), "{}", None));
+    home.engine.write(who(), many.collect()).await.unwrap();
+    vps.until_caught_up(&world).await;
+    assert_eq!(home.engine.status().left, None);
+    let remove = Op::MachineRemove { number: world.number("vps"), reason: Text::default() };
+    let prepared = prepare(&home, vec![remove]).await;
+    home.engine.submit(sign(&world, &home, &prepared).remove(0)).await.unwrap();
+    nas.until_caught_up(&world).await;
+    for machine in [&home, &nas] {
+        assert_eq!(machine.engine.state(|state| state.stale().count()), 300);
+        assert_eq!(machine.engine.status().left, None, "somebody may be at it");
+    }
+    let (_, _) = (home.stop().await, nas.stop().await);
+    let (home, nas) = (world.start("home"), world.start("nas"));
+    let left = Left { versions: 300, unreadable: 0, out: Some(name("vps")) };
+    assert_eq!(home.engine.status().left, Some(left.clone()));
+    assert_eq!(nas.engine.status().left, Some(Left { unreadable: 299, ..left }));
+
+    home.until_caught_up(&world).await;
+    let prepared = prepare(&home, Vec::new()).await;
+    for envelope in sign(&world, &home, &prepared) {
+        home.engine.submit(envelope).await.unwrap();
+    }
+    let mut rounds = 0;
+    while home.engine.state(|state| state.stale().count()) > 0 && rounds < 10 {
+        for envelope in sign(&world, &home, &prepare(&home, Vec::new()).await) {
+            home.engine.submit(envelope).await.unwrap();
+        }
+        rounds += 1;
+    }
+    let _ = home.stop().await;
+    assert_eq!(world.start("home").engine.status().left, None);
 }
 
 /// Whoever is to go has written more than one request carries.

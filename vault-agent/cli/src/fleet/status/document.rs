@@ -71,6 +71,9 @@ pub(super) fn of(status: &Status, found: &[Finding], now: Time) -> Value {
         "outdated": outdated.collect::<Vec<_>>(), "rotations": rotations,
         "over": over, "near": near, "room": status.room,
         "backup_failing": time(status.backup_failing),
+        "left": status.left.as_ref().map(|it| json!({
+            "versions": it.versions, "unreadable": it.unreadable, "out": it.out,
+        })),
         "server_program": status.server_program.as_ref().map(program), "older": older(status),
     })
 }

@@ -7,11 +7,11 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use shared::keys::VerifyKey;
 use shared::name::Name;
-use shared::token::{Line as _, PinLine};
+use shared::token::{Line as _, MachineLine, PinLine};
 
 use super::enrolment::addresses;
 use super::guests::remark;
-use super::new_keys::sign;
+use super::new_keys::{is_known, sign};
 use super::waiting::{self, Expected, What};
 use crate::context::Global;
 use crate::owner::owning::server_addresses;
@@ -22,7 +22,7 @@ use crate::owner::ssh::{
 use crate::sibling;
 use host::hint::{Exit, Failure, hinted, parsed};
 use host::shown::Shown;
-use machine::local::{MachineRow, Machines};
+use machine::local::{MACHINES, MachineRow, Machines};
 
 /// How both ends are done.
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,10 @@ pub struct Flags {
 /// The host, and where it looks for the server.
 pub struct End {
     host: Host,
-    /// Whether next keys are there, or have taken over without an agent that runs with them.
+    /// Whether it is reached over ssh.
+    is_far: bool,
+    /// Whether this very host has next keys, or such as have taken over without an agent that runs
+    /// with them. What another says of itself is never believed.
     is_begun: bool,
     addresses: Vec<String>,
 }
@@ -67,7 +70,7 @@ pub fn reach(
     at.demand_programs()?;
     let host = Host::equip(at, global)?;
     demand(&host, &standing, &machine, all)?;
-    Ok(End { host, is_begun: standing.rekey, addresses })
+    Ok(End { host, is_far: true, is_begun: false, addresses })
 }
 
 /// Takes this very host.
@@ -94,7 +97,8 @@ pub fn here(name: &Name, flags: &Flags, owner: &Owner<'_>, global: &Global) -> R
     let at = Reached::new(connection, probe, wish, global)?;
     let is_begun = at.standing()?.rekey;
     let host = Host::equip(at, global)?;
-    Ok(End { host, is_begun, addresses: server_addresses(global, &owner.pins)? })
+    let addresses = server_addresses(global, &owner.pins)?;
+    Ok(End { host, is_far: false, is_begun, addresses })
 }
 
 /// Refuses a host that has neither the keys that the vault has of the machine, nor those that it
@@ -163,26 +167,33 @@ pub fn run(
     owner: &Owner<'_>,
     global: &Global,
 ) -> Result<Exit> {
-    let (End { host, is_begun, addresses }, term, begun) = (end, &global.term, Instant::now());
+    let (End { host, addresses, .. }, term, begun) = (end, &global.term, Instant::now());
     let join = |server: &[VerifyKey]| {
         let (addresses, server) = (addresses.clone(), server.to_vec());
         let (vault, name) = (owner.pins.vault, name.clone());
         let pin = PinLine { addresses, server, vault, name, at: None };
         host.join(&parsed(pin.to_line())?)
     };
-    // An earlier attempt may have signed, and left no agent here that can tell. If it has not, the
+    // An earlier attempt may have signed, and left no agent here that can tell. If it has not, this
     // host refuses and says so again below.
-    let mut signed = Signed::Needless;
-    if !is_begun || join(server).is_err() {
-        let line = host.next(name)?;
+    let (mut signed, mut signed_for) = (Signed::Needless, None);
+    if !end.is_begun || join(server).is_err() {
+        let line = signed_for.insert(host.next(name)?);
         let server;
-        (signed, server) = sign(&line, || {}, owner, global)?;
+        (signed, server) = sign(line, || vouch(end, name, global), owner, global)?;
         if signed == Signed::Declined {
             term.say(format!(
                 "the keys that `{name}` has made for this lie unused beside those that it has: the \
                  same command takes them"
             ));
             return Ok(Exit::LOCAL);
+        }
+        if end.is_far && signed == Signed::Needless {
+            term.say(format!(
+                "nothing was signed: an earlier attempt was for these keys; if you made none, \
+                 `{}` keeps those that it had",
+                host.host()
+            ));
         }
         join(&server)?;
     }
@@ -191,6 +202,7 @@ pub fn run(
         term.say(format!("restart the agent of `{name}`: until then it has the keys of before"));
         return Ok(Exit::OK);
     }
+    owner.hang_up();
     for note in host.start(Start::Again)? {
         term.say(Shown::from(format!("{name}: ")) + note);
     }
@@ -202,6 +214,9 @@ pub fn run(
     let expected = Expected { name, what: What::All(&files) };
     match waiting::wait(&expected, &global.client()?)? {
         waiting::Waited::Right(what) => {
+            if let Some(line) = &signed_for {
+                demand_known(line, global)?;
+            }
             let seconds = begun.elapsed().as_secs_f64();
             let what = Shown::from(format!("{name} is right: ")) + what;
             term.line(what + format!(", {seconds:.1} s").into())?;
@@ -213,4 +228,30 @@ pub fn run(
             Err(Failure::remote(what).hint(todo).into())
         }
     }
+}
+
+/// Says, before a person agrees, what vouches for a host that was reached over ssh: what it says of
+/// itself is its own word, and the line of the keys that it had is no secret.
+fn vouch(end: &End, name: &Name, global: &Global) {
+    if end.is_far {
+        let host = end.host.host();
+        global.term.say(format!(
+            "that `{host}` is the host of `{name}`, its ssh host key says, and nothing else; the \
+             six words below are those that it shows"
+        ));
+    }
+}
+
+/// Refuses to call right what the vault does not list: the keys of the line as the machine's own.
+fn demand_known(line: &MachineLine, global: &Global) -> Result<()> {
+    if is_known(line, &global.client()?.get(MACHINES, &[])?) {
+        return Ok(());
+    }
+    let name = &line.name;
+    Err(Failure::remote(format!("the vault has other keys of `{name}` than were signed for"))
+        .hint(format!(
+            "somebody has given it others meanwhile: `vault log` says who; if it was not to be, run \
+             the same command again, and `vault machine exposed {name}`"
+        ))
+        .into())
 }

@@ -74,8 +74,14 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     if left > 0 {
         return Ok(Exit::REMOTE);
     }
-    if !rows.is_empty() {
-        global.term.say("none of its keys is in use any more");
+    match (rows.is_empty(), exposure.unsearched) {
+        (true, _) => {}
+        (false, 0) => global.term.say("none of its keys is in use any more"),
+        // Each of its own keys is judged; where else they may lie, nobody here knows.
+        (false, _) => global.term.say(
+            "none of its keys is in use in what was looked through: whether one was copied to the \
+             rest, a host that may read all says",
+        ),
     }
     Ok(Exit::OK)
 }
@@ -389,7 +395,11 @@ mod tests {
     }
 
     fn asked(left: bool, audit: (u16, &str)) -> World {
-        let exposure = serde_json::to_string(&exposure(left)).unwrap();
+        asked_of(&exposure(left), audit)
+    }
+
+    fn asked_of(exposure: &Exposure, audit: (u16, &str)) -> World {
+        let exposure = serde_json::to_string(exposure).unwrap();
         let query = |name: &str, since: u64, until: u64| {
             format!(
                 "GET /v1/agent/audit?limit=10000&since={since}&until={until}&machine={name}&op=read"
@@ -433,6 +443,18 @@ mod tests {
         assert!(done.err.ends_with("none of its keys is in use any more\n"), "{}", done.err);
         let json = asked(true, (200, &records)).run("machine exposed web -format=json");
         insta::assert_snapshot!(json.out);
+    }
+
+    #[test]
+    fn what_was_not_looked_through_is_not_said_to_hold_none_of_its_keys() {
+        let some = Exposure { unsearched: 3, ..exposure(false) };
+        let run = asked_of(&some, (200, &records())).run("machine exposed web");
+        assert_eq!(run.exit, 0, "{}", run.shown());
+        let told = "3 secrets were not looked through for copies: they are not on this host\n\
+                    none of its keys is in use in what was looked through: whether one was copied \
+                    to the rest, a host that may read all says\n";
+        assert!(run.err.ends_with(told), "{}", run.err);
+        assert!(!run.err.contains("any more"), "{}", run.err);
     }
 
     #[test]

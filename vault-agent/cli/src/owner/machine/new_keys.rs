@@ -8,7 +8,7 @@ use super::enrolment::rekeying;
 use crate::context::Global;
 use crate::owner::owning::active;
 use crate::owner::signing::act::{Owner, Signed};
-use machine::local::{MACHINES, Machines};
+use machine::local::{MACHINES, MachineRow, Machines};
 
 /// Signs what gives the machine of a line the keys in it, unless it has them, and says what became
 /// of that; returns the keys of the server, too. `before` is called before a person is asked.
@@ -48,7 +48,8 @@ pub fn sign(
     Ok((signed, server))
 }
 
-/// Tells whether an active machine has the keys of the line.
-fn is_known(line: &MachineLine, all: &Machines) -> bool {
-    all.machines.iter().any(|row| row.active && row.sign == line.sign)
+/// Tells whether the vault has the keys of the line as those of the machine of its name.
+pub fn is_known(line: &MachineLine, all: &Machines) -> bool {
+    let is_it = |row: &MachineRow| row.active && row.name == line.name && row.sign == line.sign;
+    all.machines.iter().any(is_it)
 }

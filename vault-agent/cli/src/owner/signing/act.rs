@@ -139,6 +139,13 @@ impl<'a> Owner<'a> {
     }
 }
 
+impl Owner<'_> {
+    /// Leaves the agent's state to whoever opens it, until it is asked again.
+    pub fn hang_up(&self) {
+        self.agent.hang_up();
+    }
+}
+
 impl<A: Agent> Owner<'_, A> {
     /// Carries out the operations that `plan` makes of the machines as they are now, after showing
     /// a person what they change; none, if there is nothing to change. If somebody changes that

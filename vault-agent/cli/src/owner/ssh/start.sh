@@ -38,7 +38,8 @@ else
     pid=$!
     echo "$pid" >"$state/agent.pid"
     n=0
-    until [ -S "$state/agent.sock" ] || [ -S /run/vault-agent/agent.sock ] ||
+    # A killed one has left its socket.
+    until [ "$state/agent.sock" -nt "$state/agent.pid" ] || [ -S /run/vault-agent/agent.sock ] ||
       [ -S "${XDG_RUNTIME_DIR:-/nowhere}/vault-agent/agent.sock" ] || [ "$n" -ge 10 ]; do
       sleep 1
       n=$((n + 1))
