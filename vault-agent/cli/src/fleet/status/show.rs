@@ -213,10 +213,7 @@ fn notes(status: &Status, found: &[Finding], now: Time) -> Vec<Shown> {
 /// Returns who has not been heard since it was added, or got its keys, and is not missed yet.
 fn unheard(status: &Status, now: Time) -> impl Iterator<Item = Shown> {
     let told = status.told;
-    let is_new = move |it: &&Standing| {
-        let unheard = it.seen_at.is_none_or(|seen| seen < it.added);
-        told && unheard && !it.awake && !it.silent
-    };
+    let is_new = move |it: &&Standing| told && it.seen_at.is_none() && !it.awake && !it.silent;
     let line = move |Standing { machine, added, .. }: &Standing| {
         format!("{machine}: added {} ago, not heard yet", clock::age(now.seconds_since(*added)))
     };

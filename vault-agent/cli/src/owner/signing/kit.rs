@@ -168,8 +168,12 @@ fn typed_back(prefix: &str, line: &str, term: &Term) -> Result<bool> {
 }
 
 /// Returns the last row of a secret's line, as on the sheet: `4XXXXXXXXXXYY`.
+///
+/// # Panics
+/// Never: a secret is written in rows.
 fn last_row(line: &str) -> Zeroizing<String> {
-    bare(sheet::grouped(line).lines().last().unwrap_or_default())
+    let sheet = sheet::grouped(line);
+    bare(sheet.lines().rfind(|row| row.ends_with(')')).expect("a secret is written in rows"))
 }
 
 fn bare(typed: &str) -> Zeroizing<String> {
@@ -218,9 +222,9 @@ const BREAK_GLASS: &str = "
 #
 #     vault recover HOST:PORT --vault ID --kit -
 #
-# IF NOTHING ELSE IS LEFT but the server's vault.db, a backup of it, or a host's
-# agent.db: the chapter `Break glass` of the vault's book has a script that reads
-# it, on any host with age and sqlite3. Print that chapter too, and keep it here:
+# IF NOTHING ELSE IS LEFT but the server's vault.db, a backup of it, or a
+# host's agent.db: the chapter `Break glass` of the vault's book has a script
+# that reads it, on any host with age and sqlite3. Print that chapter, too:
 #
 #     sh break-glass.sh vault.db - /dev/shm/secrets
 ";
