@@ -122,8 +122,9 @@ codes! {
     // The server's fault: found by comparing signed heads.
     ServerPin = "E_SERVER_PIN",
         "the server's key is not the pinned one",
-        "check the address; if it is right, put back the `server.key` of the server that this \
-         machine joined";
+        "check the address; if an admin has re-keyed or replaced the server, run `vault server rekey \
+         --line NAME` on an admin's host and the `vault-agent join VLTP1-…` that it prints here; \
+         else put back the `server.key` of the server that this machine joined";
     ServerBehind = "E_SERVER_BEHIND",
         "the server has lost entries this machine has seen",
         "files stay as they are; run `vault heal` on every machine, then `vault resume` if the \

@@ -161,7 +161,7 @@ fn a_kit_is_typed_row_by_row_and_each_slip_is_told_at_once() {
         lines.filter(|line| is_row(line) || [root, recovery].contains(line)).collect();
     assert_eq!(typed.len(), 10, "{page}");
     let mut tests = terminal(&["recovery", "test", "--kit", "-"]);
-    tests.until("Ctrl-D ends:");
+    tests.until("the last row ends it, Ctrl-C gives up:");
     for line in typed {
         let Some((number, row)) = line.split_once("  ") else {
             tests.answer("", &line.to_lowercase());

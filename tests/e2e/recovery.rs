@@ -133,10 +133,13 @@ fn a_thief_with_the_passphrase_is_out_and_all_that_came_from_them_is_named() {
     let row = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(row("evil").contains("removed"), "{listed}");
     assert!(row("vps").contains(" secret/jjeco/ "), "{listed}");
-    watch::poll("the thief is out", || {
+    let out = watch::poll("the thief is out", || {
         let set = thief.vault(&["machine", "set", "vps", "--sleeps", "--yes"]);
-        (set.code != 0).then_some(())
+        (set.code != 0).then_some(set)
     });
+    assert!(out.err.contains("E_BADSIG: `jonas`' key here was replaced"), "{}", out.err);
+    let list = thief.vault(&["admin", "list"]);
+    assert!(list.err.contains("`jonas` has had another key before"), "{}", list.err);
 }
 
 /// Tries a moment by MATRIX_SEED, or with MATRIX=full every one until the command ends by itself.
@@ -240,6 +243,8 @@ fn a_renewal_whose_new_kit_is_lost_starts_over() {
     let done = renew(&["--yes", "--start-over"]);
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(!begun.exists() && fs::read(new).unwrap() != lost);
+    assert!(done.err.contains("backups from before open with it alone"), "{}", done.err);
+    assert!(done.err.contains(&format!("print it, then `shred -u {new}`")), "{}", done.err);
     let tested = test(&rtx, new);
     assert_eq!(tested.code, 0, "{}", tested.err);
 }

@@ -125,6 +125,7 @@ fn signs_nothing(host: &Host) {
         (ran.code != 0).then_some(ran)
     });
     assert!(refused.err.contains("E_UNKNOWN_ACTOR"), "{}", refused.err);
+    assert!(refused.err.contains("is no admin of this vault"), "{}", refused.err);
 }
 
 #[test]

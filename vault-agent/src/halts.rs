@@ -17,9 +17,9 @@ use crate::ask;
 /// End `E_FORK`: the history that holds this head is the true one
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The alarm `E_FORK` shows the head. Have an admin confirm it over another channel \
-                  first, word for word:
-what this machine has seen and that history lacks is set aside."
+    after_help = "The alarm `E_FORK` shows the head. Have an admin confirm it over another channel
+first, word for word: what this machine has seen and that history lacks is set
+aside."
 )]
 pub struct AcceptArgs {
     /// The head as the alarm shows it

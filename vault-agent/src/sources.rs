@@ -62,6 +62,10 @@ pub fn run(command: &Command, paths: &Paths, term: &Term) -> Result<()> {
     }
 }
 
+fn counted(keys: usize) -> String {
+    format!("{keys} {}", if keys == 1 { "key" } else { "keys" })
+}
+
 fn add(file: &Path, secret: &SecretPath, config: &Path, term: &Term) -> Result<()> {
     let path = real(file)?;
     let keys = check_source(&Source { path: path.clone(), secret: secret.clone() })?;
@@ -84,7 +88,7 @@ fn add(file: &Path, secret: &SecretPath, config: &Path, term: &Term) -> Result<(
         Ok(())
     })?;
     let shown = path.display();
-    term.say(format!("added: `{shown}` with its {keys} keys is the master of {secret}"));
+    term.say(format!("added: `{shown}` with its {} is the master of {secret}", counted(keys)));
     if let Err(why) = GitGate::default().pass(&path, GitPolicy::Refuse) {
         term.say_hinted(
             format!("warning: {why}: its values are about to be committed"),
@@ -130,7 +134,8 @@ fn confirm(file: &Path, paths: &Paths, term: &Term) -> Result<()> {
     let keys = confirm_source(&paths.state, &source, &sources)?;
     let shown = source.path.display();
     term.say(format!(
-        "confirmed: `{shown}` with its {keys} keys is published as {}",
+        "confirmed: `{shown}` with its {} is published as {}",
+        counted(keys),
         source.secret
     ));
     // As a save would: the agent looks at the file again.

@@ -29,6 +29,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// The words that this program knows.
+            pub const KNOWN: &'static [&'static str] = &[$($text,)*];
+
             /// Returns the word.
             pub fn as_str(&self) -> &str {
                 match self {

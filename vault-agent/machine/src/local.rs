@@ -206,6 +206,9 @@ pub struct Status {
     /// times.
     #[serde(default)]
     pub unwatched: bool,
+    /// How many keys of the server the log lists: two while it is being re-keyed.
+    #[serde(default)]
+    pub server_keys: usize,
     /// What needs a person, the oldest first.
     pub alarms: Vec<Alarm>,
     /// One row for each secret of each target of each machine.

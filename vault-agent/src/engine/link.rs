@@ -23,6 +23,9 @@ const RESTORED: &str = "E_SERVER_RESTORED";
 pub(super) const WAITS: &str = "the server was restored from a copy: it takes no change and hands \
                                 out no content until `vault heal` has given its log back, or an \
                                 owner runs `vault resume`";
+/// The way out of it.
+const HEALS: &str = "`vault heal` on every host, then, on an admin's, `vault resume` with the code \
+                     that the server's host has: its log names the file";
 /// Why there is no connection after a fork.
 pub(super) const HALTED: &str = "updates and writes are stopped: E_FORK";
 /// How often at most the time of the last sync is written down while nothing else is.
@@ -208,7 +211,7 @@ impl Link {
             .state
             .send_if_modified(|link| std::mem::replace(&mut link.restored, restored) != restored);
         if restored {
-            self.alarms.raise(RESTORED, "", WAITS);
+            self.alarms.raise(RESTORED, "", format!("{WAITS} (hint: {HEALS})"));
         } else if is_news {
             self.alarms.clear(RESTORED);
         }

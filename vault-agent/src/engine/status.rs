@@ -79,6 +79,7 @@ pub(super) fn of(parts: &Parts) -> Status {
         machines,
         restored: parts.link.is_restored(),
         unwatched,
+        server_keys: state.server().len(),
         alarms,
         targets: targets.iter().map(|target| row(&view, &reporter, target)).collect(),
         outdated: Vec::new(),

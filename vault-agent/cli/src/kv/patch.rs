@@ -2,7 +2,7 @@
 //! that is not to be had.
 
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::read::{Kind, existing, missing};
 use super::route::{Route, Typed, has_data};
@@ -65,6 +65,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         let body = json!({ "data": merged, "options": { "cas": cas } });
         client.put(&path, &body).map_err(words)
     };
+    let remarks = if global.term.out_is_tty { new_keys(&client, &route, &change) } else { vec![] };
     let answer = match args.method.as_deref() {
         Some("patch") => merge()?,
         Some("rw") => read_then_write()?,
@@ -82,7 +83,30 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         return Err(nothing_to_patch(&client, &route, &answer).into());
     }
     let answer = Secret::answered(Ok(answer), "writing data to", &path)?;
+    for remark in remarks {
+        global.term.say(remark);
+    }
     write::written(global, &path, answer, args.field.as_deref())
+}
+
+/// Says which keys are new beside one that is called nearly so, for people who mistype.
+fn new_keys(client: &Client, route: &Route, change: &Map<String, Value>) -> Vec<String> {
+    let depth = [("depth", "1".to_owned())];
+    let answer = Secret::found(client.ask(&route.api("subkeys"), &depth), "reading", "");
+    let secret = answer.ok().flatten();
+    let Some(there) = secret.as_ref().and_then(|secret| secret.part("subkeys")) else {
+        return Vec::new();
+    };
+    remarks(there, change)
+}
+
+fn remarks(there: &Map<String, Value>, change: &Map<String, Value>) -> Vec<String> {
+    let new = change.iter().filter(|(key, value)| !value.is_null() && !there.contains_key(*key));
+    let told = new.filter_map(|(key, _)| {
+        let near = suggest::nearest(key, there.keys().map(String::as_str))?;
+        Some(format!("new key {key} (there is {near})"))
+    });
+    told.collect()
 }
 
 fn nothing_to_patch(client: &Client, route: &Route, answer: &Answer) -> Failure {
@@ -95,5 +119,20 @@ fn nothing_to_patch(client: &Client, route: &Route, answer: &Answer) -> Failure 
         let near = suggest::path(client, route).filter(|near| !near.ends_with('/'));
         let meant = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         Failure::remote(format!("No value found at {path}")).hint(meant + &put)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_beside_one_that_looks_alike_is_told() {
+        let object = |value: Value| value.as_object().cloned().unwrap();
+        let there = object(json!({ "OPENAI_API_KEY": null, "DB_HOST": null }));
+        let told = |change: Value| remarks(&there, &object(change));
+        let new = "new key OPENAI_KEY (there is OPENAI_API_KEY)";
+        assert_eq!(told(json!({ "OPENAI_KEY": "x" })), [new]);
+        assert_eq!(told(json!({ "OPENAI_API_KEY": "x", "zzz": "y", "OPENAI_KEY": null })), [""; 0]);
     }
 }

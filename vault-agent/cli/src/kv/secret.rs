@@ -12,7 +12,7 @@ use crate::context::Global;
 use crate::print::{self, Format, go};
 use host::clock;
 use host::hint::{Exit, Failure};
-use host::shown::Shown;
+use host::shown::{Shown, quoted};
 use machine::binary;
 
 /// An answer's envelope; absent parts count as Go's zero values.
@@ -144,6 +144,11 @@ pub fn no_value(client: &Client, route: &Route, path: &str) -> Failure {
                 failure.hint(format!("`{near}` is a folder: try `vault kv list {near}`"))
             }
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            // Whoever types the name of a key, or of a secret without its folders.
+            None if !route.logical().contains('/') => {
+                let name = quoted(&route.logical());
+                failure.hint(format!("`vault kv find -keys {name}` finds it by its name"))
+            }
             None => failure,
         },
     }

@@ -50,6 +50,17 @@ fn list(global: &Global) -> Result<Exit> {
         })
     };
     let data = rows.iter().map(data).collect::<Vec<_>>();
+    // A file does not tell which key it holds without its passphrase.
+    let is_older = |row: &&&AdminRow| {
+        let gone = |old: &AdminRow| old.name == row.name && old.until.is_some();
+        place(&paths, &row.name).exists() && all.admins.iter().any(gone)
+    };
+    for AdminRow { name, .. } in rows.iter().filter(is_older) {
+        global.term.say_hinted(
+            format!("`{name}` has had another key before: the file here may hold that one"),
+            format!("`{name}`' new key is where it was made; the old one signs nothing"),
+        );
+    }
     global.show(global.format()?, || shown(&rows, &paths), &data)
 }
 

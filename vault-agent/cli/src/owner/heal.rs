@@ -29,11 +29,18 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         let secret = if blobs == 1 { "secret" } else { "secrets" };
         global.term.say(format!("given back: {entries} {entry}, {blobs} {secret}"));
     }
-    if restored {
+    if let Some(first) = absent.first() {
+        for place in &absent {
+            global.term.line(format!("{} v{}", place.path, place.ver))?;
+        }
         global.term.say_hinted(
-            "the server was restored from an older copy and takes no change yet",
-            "run `vault heal` on the other machines too, then `vault resume` on an admin's machine; \
-             if no admin's key is left, `vault resume --kit -` here",
+            "the server still lacks the versions above",
+            format!(
+                "run `vault heal` on a machine that reads them; each keeps the newest version of \
+                 what it reads. What no machine has is lost for good: `vault kv destroy \
+                 -versions={} {}` takes it off the list",
+                first.ver, first.path
+            ),
         );
     }
     if rewritten {
@@ -43,20 +50,13 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
              `vault heal --clear E_AUDIT_REWRITTEN` on each machine that shows this alarm",
         );
     }
-    let Some(first) = absent.first() else {
-        return Ok(if restored || rewritten { Exit::REMOTE } else { Exit::OK });
-    };
-    for place in &absent {
-        global.term.line(format!("{} v{}", place.path, place.ver))?;
+    if restored {
+        global.term.say_hinted(
+            "the server was restored from an older copy and takes no change yet",
+            "run `vault heal` on the other machines too, then `vault resume` on an admin's machine; \
+             if no admin's key is left, `vault resume --kit -` here",
+        );
     }
-    global.term.say_hinted(
-        "the server still lacks the versions above",
-        format!(
-            "run `vault heal` on a machine that reads them; each keeps the newest version of what it \
-             reads. What no machine has is lost for good: `vault kv destroy -versions={} {}` takes it \
-             off the list",
-            first.ver, first.path
-        ),
-    );
-    Ok(Exit::REMOTE)
+    let whole = absent.is_empty() && !restored && !rewritten;
+    Ok(if whole { Exit::OK } else { Exit::REMOTE })
 }

@@ -24,11 +24,9 @@ const REASON: &str = "not confirmed when the vault was resumed";
 
 /// Let a restored server go on from where its log ends, without what is lost
 #[derive(Debug, Default, clap::Args)]
-#[command(
-    after_help = "`vault heal` on every machine comes first: what it gives back is not lost. The \
-                  code stands in the file
-`resume-code` in the server's data directory; without --code and --code-file it is asked for."
-)]
+#[command(after_help = "`vault heal` on every machine comes first: what it gives back is not lost.
+The code stands in the file `resume-code` in the server's data directory;
+without --code and --code-file it is asked for.")]
 pub struct Args {
     /// `-` reads the one-time code from the server's host from standard input
     #[arg(long, value_name = "-", conflicts_with = "code_file")]

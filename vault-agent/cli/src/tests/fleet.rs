@@ -206,6 +206,12 @@ fn status_says_what_is_not_known() {
     check(&json!([late]), &[outdated(json!(NOW - 2 * HOUR))], &[&old, "2 h ago (outdated)"], 2);
     check(&json!([]), &[outdated(Value::Null)], &[&format!("{withheld}none are shown")], 2);
     check(&json!([]), &[("unwatched", json!(true))], &["every other machine is said to sleep"], 0);
+    let rekeyed = ["two keys of the server are trusted", "`vault server rekey` on an admin's host"];
+    check(&json!([]), &[("server_keys", json!(2))], &rekeyed, 0);
+    let mut new = standing(&row("vps", 0, &Value::Null, false));
+    new["added"] = json!(NOW - 12_000_000);
+    let unheard = "vps: added 12 s ago, not heard yet";
+    check(&json!([]), &[("machines", json!([new]))], &[unheard], 0);
     let over = |count: u64| {
         let last = NOW - 180_000_000;
         ("over", json!([{ "machine": "vps", "share": "audit", "count": count, "last": last }]))

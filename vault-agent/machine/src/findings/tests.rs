@@ -69,6 +69,7 @@ fn well() -> Status {
         machines: vec![standing("here"), laptop, standing("vps")],
         restored: false,
         unwatched: false,
+        server_keys: 1,
         alarms: Vec::new(),
         targets: vec![row("here"), old, row("vps")],
         outdated: Vec::new(),

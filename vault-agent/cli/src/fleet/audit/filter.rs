@@ -63,13 +63,17 @@ impl Filter {
     /// Puts together what is asked for; looks for the secrets that hold a key, and names them.
     ///
     /// # Errors
-    /// If no secret holds the key, or the agent cannot tell.
+    /// If there is no such operation, no secret holds the key, or the agent cannot tell.
     pub fn ask(
         &self,
         global: &Global,
         client: &Client,
         (since, until): (Option<Time>, Option<Time>),
     ) -> anyhow::Result<Asked> {
+        if let Some(op) = self.op.as_deref().filter(|op| !is_op(op)) {
+            let hint = format!("use read, write, act, or one of {}", Op::KNOWN.join(", "));
+            return Err(Failure::local(format!("no operation is called `{op}`")).hint(hint).into());
+        }
         let holders = self.key.as_deref().map(|key| holders(global, client, key)).transpose()?;
         let of_key = || match holders.as_deref() {
             Some([only]) => Some(only.path.to_string()),
@@ -192,7 +196,7 @@ fn holds(all: &BTreeMap<String, Holder>, Record { fact, .. }: &Record) -> bool {
 }
 
 /// Tells whether a word names an operation that this program knows.
-pub fn is_op(word: &str) -> bool {
+fn is_op(word: &str) -> bool {
     matches!(word, "write" | "act") || !matches!(Op::from(word), Op::Newer(_))
 }
 

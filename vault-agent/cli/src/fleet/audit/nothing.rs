@@ -4,7 +4,7 @@
 use shared::audit::Record;
 use shared::text::like;
 
-use super::filter::{Asked, Filter, is_known_result, is_op};
+use super::filter::{Asked, Filter, is_known_result};
 use super::pages;
 use super::words::seconds;
 use crate::client::{Client, Error};
@@ -57,11 +57,7 @@ fn searched(client: &Client, asked: &Asked) -> anyhow::Result<String> {
 type Why = Option<(String, Option<String>)>;
 
 fn why(client: &Client, asked: &Asked) -> Result<Why, Error> {
-    let Filter { machine, path, op, result, process, user, .. } = &asked.filter;
-    if let Some(op) = op.as_deref().filter(|op| !is_op(op)) {
-        let hint = "use read, write, act, or a single one such as put, local_read, machine_remove";
-        return Ok(Some((format!("no operation is called `{op}`"), Some(hint.to_owned()))));
-    }
+    let Filter { machine, path, result, process, user, .. } = &asked.filter;
     if let Some(result) = result.as_deref().filter(|result| !is_known_result(result)) {
         let hint = "use ok, refused, missing, deleted, conflict, denied or a code such as E_DENIED";
         return Ok(Some((format!("no result is called `{result}`"), Some(hint.to_owned()))));

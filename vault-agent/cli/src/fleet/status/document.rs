@@ -67,6 +67,7 @@ pub(super) fn of(status: &Status, found: &[Finding], now: Time) -> Value {
         "online": status.online, "server": status.server, "synced_at": time(status.synced_at),
         "trouble": status.trouble, "told": status.told, "machines": machines.collect::<Vec<_>>(),
         "restored": status.restored, "unwatched": status.unwatched,
+        "server_keys": status.server_keys,
         "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(),
         "outdated": outdated.collect::<Vec<_>>(), "rotations": rotations,
         "over": over, "near": near, "room": status.room,

@@ -183,6 +183,13 @@ fn notes(status: &Status, found: &[Finding], now: Time) -> Vec<Shown> {
                 .into(),
         );
     }
+    if status.server_keys > 1 {
+        lines.push(with_hint(
+            "two keys of the server are trusted, the old one still",
+            "once the server runs with the new one, `vault server rekey` on an admin's host ends it",
+        ));
+    }
+    lines.extend(unheard(status, now));
     lines.extend(short(status, now));
     let mut rows: Vec<&TargetRow> = status.targets.iter().collect();
     rows.sort_by_key(|row| (&row.machine, &row.target));
@@ -201,6 +208,16 @@ fn notes(status: &Status, found: &[Finding], now: Time) -> Vec<Shown> {
         }
     }
     lines
+}
+
+/// Returns who has not been heard since it was added, or got its keys, and is not missed yet.
+fn unheard(status: &Status, now: Time) -> impl Iterator<Item = Shown> {
+    let told = status.told;
+    let is_new = move |it: &&Standing| told && it.seen_at.is_none() && !it.awake && !it.silent;
+    let line = move |Standing { machine, added, .. }: &Standing| {
+        format!("{machine}: added {} ago, not heard yet", clock::age(now.seconds_since(*added)))
+    };
+    status.machines.iter().filter(is_new).map(line).map(Shown::from)
 }
 
 /// Returns who runs older programs than the newest: in any order, one host after another.

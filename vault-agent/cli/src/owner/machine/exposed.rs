@@ -54,8 +54,8 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     }
     if in_use > 0 {
         global.term.say(format!(
-            "{in_use} of {} still in use: change each at its issuer, then write the new value here",
-            keys(rows.len())
+            "{} still in use: change each at its issuer, then write the new value here",
+            keys(in_use, rows.len())
         ));
     }
     if unread > 0 {
@@ -86,8 +86,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn keys(count: usize) -> String {
-    if count == 1 { "1 key is".to_owned() } else { format!("{count} keys are") }
+fn keys(in_use: usize, all: usize) -> String {
+    let keys = if all == 1 { "key" } else { "keys" };
+    format!("{in_use} of {all} {keys} {}", if in_use == 1 { "is" } else { "are" })
 }
 
 /// Says how the machine stands in the vault.

@@ -53,7 +53,7 @@ pub(in crate::owner) fn read_whole(file: &Path, global: &Global) -> Result<(Kit,
 /// is told at once, and typed again.
 pub(super) fn typed(global: &Global, asked: &str) -> Result<(Kit, Option<VaultId>)> {
     let term = &global.term;
-    term.say(format!("{asked}; Ctrl-D ends:"));
+    term.say(format!("{asked}; the last row ends it, Ctrl-C gives up:"));
     let (mut sheet, mut id, mut before) = (Sheet::default(), None, Zeroizing::new(String::new()));
     while let Some(line) = term.read_line()?.map(Zeroizing::new) {
         let both = Zeroizing::new([before.as_str(), "\n", line.as_str()].concat());

@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         global.term.say("destroy the new kit: it opens nothing");
         return Ok(Exit::LOCAL);
     }
-    finish(&renewal, &new, &paths, global)
+    finish(&renewal, &new, args, &paths, global)
 }
 
 /// Returns the renewal that was begun; forgets one whose kits are both without power by now.
@@ -230,7 +230,13 @@ fn replace(old: &Kit, new: &Kit, yes: bool, global: &Global) -> Result<bool> {
 }
 
 /// Proves the new kit, and says what is left to do.
-fn finish(renewal: &Renewal, new: &Kit, paths: &Paths, global: &Global) -> Result<Exit> {
+fn finish(
+    renewal: &Renewal,
+    new: &Kit,
+    args: &Args,
+    paths: &Paths,
+    global: &Global,
+) -> Result<Exit> {
     let (term, kept) = (&global.term, global.client()?.get::<Kept>(KEPT, &[])?);
     page::demand_valid(new, &kept)?;
     let (deleted, live): (Vec<&KeptVersion>, _) = kept.versions.iter().partition(|it| it.deleted);
@@ -249,7 +255,19 @@ fn finish(renewal: &Renewal, new: &Kit, paths: &Paths, global: &Global) -> Resul
     }
     let versions = live.len();
     term.say(format!("the new kit holds, and opens all that is kept: {versions} versions"));
-    term.say("the old kit is without power: destroy every copy of it");
+    term.say_hinted(
+        "the old kit is without power; backups from before open with it alone: keep it as long as \
+         you keep them",
+        "make a backup now: `vault-server backup FILE` on the server's host; once there is no \
+         older one, destroy every copy of the old kit",
+    );
+    if let Some(file) = args.new_kit.as_deref().filter(|file| file.exists()) {
+        let file = quoted(&file.to_string_lossy());
+        term.say_hinted(
+            format!("the new kit is in `{file}`, which opens everything"),
+            format!("print it, then `shred -u {file}`"),
+        );
+    }
     for KeptVersion { path, ver, .. } in deleted.iter().take(NAMED) {
         term.say_hinted(
             format!("version {ver} of `{path}` is deleted, and still encrypted to the old kit"),

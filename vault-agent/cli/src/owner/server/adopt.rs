@@ -51,7 +51,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let code = found.restored.then(|| resume::code(global, &args.resume)).transpose()?;
     let request = HealRequest { code, ..HealRequest::default() };
     let Healed { entries, blobs, .. } = client.post(HEAL, &request)?;
-    term.say(format!("given to it: {entries} entries, {blobs} secrets"));
+    let entry = if entries == 1 { "entry" } else { "entries" };
+    let secret = if blobs == 1 { "secret" } else { "secrets" };
+    term.say(format!("given to it: {entries} {entry}, {blobs} {secret}"));
     let done = if found.restored {
         let resumed = resume::go_on(global, &args.resume, code, |found| {
             if found.addresses == wanted {

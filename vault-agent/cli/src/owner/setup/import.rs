@@ -88,7 +88,8 @@ impl Import {
         };
         let version = answer.and_then(|secret| secret.data?.get("version")?.as_u64()).unwrap_or(1);
         let (path, count) = (&self.path, self.fields.len());
-        term.say(format!("secret   {path} published, version {version}, {count} keys"));
+        let keys = if count == 1 { "key" } else { "keys" };
+        term.say(format!("secret   {path} published, version {version}, {count} {keys}"));
         Ok(version)
     }
 }

@@ -73,6 +73,9 @@ impl Agent for Client {
         match self.post(PREPARE, request) {
             Ok(prepared) => Ok(Preparing::Ready(prepared)),
             Err(Error::Refused(refusal)) if refusal.is(Code::Moved) => Ok(Preparing::Moved),
+            Err(Error::Refused(refusal)) if refusal.is(Code::UnknownActor) => {
+                Err(no_actor(&request.actor).into())
+            }
             Err(fault) => Err(fault.into()),
         }
     }
@@ -81,6 +84,9 @@ impl Agent for Client {
         match self.post(SUBMIT, request) {
             Ok(done) => Ok(Some(done)),
             Err(Error::Refused(refusal)) if refusal.status == CONFLICT => Ok(None),
+            Err(Error::Refused(refusal)) if refusal.is(Code::BadSig) => {
+                Err(replaced(&request.envelope.by).into())
+            }
             Err(fault) => Err(fault.into()),
         }
     }
@@ -372,6 +378,32 @@ impl<A: Agent> Owner<'_, A> {
         }
         Ok((any, true))
     }
+}
+
+/// Says that somebody is no owner, or none any more.
+fn no_actor(by: &Actor) -> Failure {
+    let name = by.to_string();
+    let name = name.strip_prefix("admin:").unwrap_or(&name);
+    Failure::remote(format!("{}: `{name}` is no admin of this vault", Code::UnknownActor)).hint(
+        format!(
+            "`vault admin list` names the admins; `vault admin add {name} --kit -` appoints one, \
+             by the recovery kit"
+        ),
+    )
+}
+
+/// Says that the key which has signed is not the one that the vault lists.
+fn replaced(by: &Actor) -> Failure {
+    let name = by.to_string();
+    let Some(name) = name.strip_prefix("admin:") else {
+        return Failure::remote(format!("{}: the kit's root key is not the vault's", Code::BadSig))
+            .hint("it was replaced: look for the newest kit");
+    };
+    Failure::remote(format!("{}: `{name}`' key here was replaced", Code::BadSig)).hint(format!(
+        "sign on the host that has the new one, and delete the old file here; `vault admin list` \
+         says since when; if both are lost, `vault recovery admin {name} --instead-of {name} \
+         --kit -` makes a key here"
+    ))
 }
 
 /// Returns what this host trusts of its vault.

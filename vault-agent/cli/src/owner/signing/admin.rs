@@ -107,10 +107,15 @@ pub enum OpenError {
 
 impl OpenError {
     /// Returns the way out, as one sentence without a full stop.
-    pub const fn hint(self) -> &'static str {
+    fn hint(self, name: &Name) -> String {
+        let anew = format!("`vault recovery admin {name} --instead-of {name} --kit -` makes");
         match self {
-            Self::Passphrase => "type it again: nothing else opens the admin key",
-            Self::NotAge | Self::Work(_) | Self::Content => "restore the file from a copy",
+            Self::Passphrase => {
+                format!("if it is forgotten: {anew} a new key, by the recovery kit")
+            }
+            Self::NotAge | Self::Work(_) | Self::Content => {
+                format!("restore the file from a copy; if there is none, {anew} a new one")
+            }
         }
     }
 }
@@ -208,7 +213,7 @@ impl AdminFile {
         let sealed = sealed.with_context(|| format!("`{shown}` is gone"))?;
         if sealed.len() > MOST {
             let text = format!("`{shown}` has {} bytes", sealed.len());
-            bail!(hinted(text, OpenError::NotAge.hint()));
+            bail!(hinted(text, OpenError::NotAge.hint(&self.name)));
         }
         let mut missed = 0;
         let key = loop {
@@ -217,7 +222,7 @@ impl AdminFile {
             match AdminKey::open(&sealed, &passphrase) {
                 Ok(key) => break key,
                 Err(OpenError::Passphrase) if missed < source.tries() => {}
-                Err(fault) => bail!(hinted(format!("`{shown}` {fault}"), fault.hint())),
+                Err(fault) => bail!(hinted(format!("`{shown}` {fault}"), fault.hint(&self.name))),
             }
         };
         if key.name != self.name {
@@ -344,6 +349,11 @@ mod tests {
         let file = AdminFile::find(&paths, None).unwrap();
         let opened = file.unlock(&source, made.vault).unwrap();
         assert_eq!(opened.key.verify_key(), made.key.verify_key());
+        let slip = dir.path().join("slip");
+        files::write_private(&slip, b"open sesame!\n").unwrap();
+        let fault = file.unlock(&Source::File(slip), made.vault).unwrap_err();
+        let hint = host::hint::hint(&fault).unwrap();
+        assert!(hint.contains("`vault recovery admin jonas --instead-of jonas --kit -`"), "{hint}");
         let fault = file.unlock(&source, Hash::of(&[b"other"])).unwrap_err();
         assert!(fault.to_string().contains("this machine belongs to"), "{fault}");
         store(&paths, &made, "renamed");

@@ -127,7 +127,7 @@ impl Kit {
         id.parse().ok().or_else(|| (id + &lines.next()?.to_ascii_lowercase()).parse().ok())
     }
 
-    /// Asks for the last characters of both lines until they are right.
+    /// Asks for the last characters of both lines, or their last rows, until they are right.
     ///
     /// # Errors
     /// After three wrong attempts at one line, or at the end of the input.
@@ -135,7 +135,7 @@ impl Kit {
         for (prefix, line) in
             [(ROOT_PREFIX, self.root_line()), (RECOVERY_PREFIX, self.recovery_line())]
         {
-            if !typed_back(prefix, &line[line.len() - TYPED..], term)? {
+            if !typed_back(prefix, &line, term)? {
                 bail!(hinted(
                     "the kit was not confirmed",
                     "nothing was set up; start again, and have the page on paper before you type"
@@ -146,18 +146,38 @@ impl Kit {
     }
 }
 
-fn typed_back(prefix: &str, expected: &str, term: &Term) -> Result<bool> {
+fn typed_back(prefix: &str, line: &str, term: &Term) -> Result<bool> {
+    let end = &line[line.len() - TYPED..];
+    let row = last_row(line);
     for again in ["", "That is not it. ", "That is not it either. "] {
-        term.say(format!("{again}Type the last {TYPED} characters of the line {prefix}…"));
+        term.say(format!(
+            "{again}Type the last {TYPED} characters of the line {prefix}… (in rows: or the whole \
+             last row)"
+        ));
         let Some(typed) = term.read_line()?.map(Zeroizing::new) else { return Ok(false) };
         // Groups may be set apart as anybody likes.
-        let letters = typed.chars().filter(char::is_ascii_alphanumeric);
-        let typed: Zeroizing<String> = Zeroizing::new(letters.collect());
-        if typed.eq_ignore_ascii_case(expected) {
+        let typed = bare(&typed);
+        // A row with its number and its two letters, or without.
+        let (unchecked, behind) = (row.len() - 2, 1);
+        let ways = [end, &row, &row[..unchecked], &row[behind..], &row[behind..unchecked]];
+        if ways.iter().any(|way| typed.eq_ignore_ascii_case(way)) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Returns the last row of a secret's line, as on the sheet: `4XXXXXXXXXXYY`.
+///
+/// # Panics
+/// Never: a secret is written in rows.
+fn last_row(line: &str) -> Zeroizing<String> {
+    let sheet = sheet::grouped(line);
+    bare(sheet.lines().rfind(|row| row.ends_with(')')).expect("a secret is written in rows"))
+}
+
+fn bare(typed: &str) -> Zeroizing<String> {
+    Zeroizing::new(typed.chars().filter(char::is_ascii_alphanumeric).collect())
 }
 
 fn parse_root(line: &str) -> Result<SignKey> {
@@ -202,13 +222,11 @@ const BREAK_GLASS: &str = "
 #
 #     vault recover HOST:PORT --vault ID --kit -
 #
-# IF NOTHING ELSE IS LEFT: every version of a secret is one age file, on the
-# server and in the agents' caches. With this page as kit.txt:
+# IF NOTHING ELSE IS LEFT but the server's vault.db, a backup of it, or a
+# host's agent.db: the chapter `Break glass` of the vault's book has a script
+# that reads it, on any host with age and sqlite3. Print that chapter, too:
 #
-#     age -d -i kit.txt FILE
-#
-# prints a line `vault-payload/v1`, a short header that names the path and the
-# version, 32 random bytes, and then the content.
+#     sh break-glass.sh vault.db - /dev/shm/secrets
 ";
 
 #[cfg(test)]
@@ -308,6 +326,13 @@ mod tests {
         assert!(confirm(format!("nope\n {root} \n{recovery}\n")));
         let (start, end) = root.split_at(3);
         assert!(confirm(format!("{start}-{end}.\n{recovery}\n")));
+        let rows = sheet::grouped(&page(&kit));
+        let whole: Vec<&str> = rows.lines().filter(|line| line.starts_with("#   4 ")).collect();
+        assert!(confirm(whole.join("\n").to_lowercase() + "\n"), "{whole:?}");
+        let bare = |row: &str| row[6..].split('(').next().unwrap().to_owned();
+        assert!(confirm(format!("{}\n{}\n", bare(whole[0]), bare(whole[1]))));
+        let third = rows.lines().find(|line| line.starts_with("#   3 ")).unwrap();
+        assert!(!confirm(format!("{third}\n{third}\n{third}\n{}\n", whole[1])));
         assert!(!confirm(format!("{recovery}\n{root}\n")));
         assert!(!confirm(format!("a\nb\nc\n{root}\n{recovery}\n")));
         assert!(!confirm(String::new()));
