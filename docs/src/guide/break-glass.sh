@@ -19,7 +19,11 @@ export LC_ALL=C
 prefix=AGE-SECRET-KEY-1 alphabet=QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L
 work='' out='' all='' opened=0 failed=0
 
-say() { printf 'break-glass: %s\n' "$1" >&2; }
+# say TEXT: tells it on one line, without what could steer the terminal.
+say() {
+  printf 'break-glass: %s' "$1" | tr -d '[:cntrl:]' >&2
+  echo >&2
+}
 die() {
   say "$1"
   exit 2
@@ -85,7 +89,11 @@ add_row() {
   key=$key$text
 }
 
-sql() { sqlite3 -batch -init /dev/null -noheader -list copy.db "$1"; }
+# sql QUERY: asks the copy. Nothing in the database may run a command or touch another file.
+sql() {
+  sqlite3 -safe -batch -init /dev/null -cmd 'PRAGMA trusted_schema = OFF' \
+    -noheader -list copy.db "$1" 2>why
+}
 
 # not REASON: says why a secret was not read.
 not() {
@@ -93,27 +101,45 @@ not() {
   return 1
 }
 
+# reason: prints what a program has said, which may quote the database.
+reason() { head -n 1 why | tr -cd ' -~' | head -c 200; }
+
+# check_row HASH VERSION PATH: checks that they are nothing but a hash, a number and JSON's text.
+check_row() {
+  case $1 in *[!0-9a-f]*) false ;; *) [ ${#1} = 64 ] ;; esac ||
+    not "it has no hash" || return 1
+  case $2 in '' | 0* | *[!0-9]*) false ;; *) [ ${#2} -le 19 ] ;; esac ||
+    not "it has no version" || return 1
+  path=$(printf %s "$3" | sed 's/^"\(.*\)"$/\1/; s/\\\(["\\]\)/\1/g')
+  [ "\"$(printf %s "$path" | sed 's/["\\]/\\&/g')\"" = "$3" ] ||
+    not "it has no path" || return 1
+  case /$path/ in
+    *//* | */./* | */../* | *'/ '* | *' /'* | *[[:cntrl:]]*) not "no path may look like that" ;;
+  esac
+}
+
 # open_one HASH VERSION PATH: writes one version of a secret; its path comes in JSON's quotes.
 open_one() {
-  path=${3#\"}
-  path=$(printf %s "${path%\"}" | sed 's/\\\(["\\]\)/\1/g')
-  case /$path/ in *//* | */./* | */../*) not "no path may look like that" || return 1 ;; esac
-  sql "SELECT writefile('blob', bytes) FROM blob WHERE hash = x'$1'" >why 2>&1 || return 1
+  check_row "$@" || return 1
+  small="typeof(bytes) = 'blob' AND length(bytes) <= 1048576"
+  sql "SELECT hex(bytes) FROM blob WHERE hash = x'$1' AND $small LIMIT 1" >hex || return 1
+  [ -s hex ] || not "its bytes are none, or too many" || return 1
+  basenc -d --base16 hex >blob 2>why || return 1
   printf '%s\n' "$key" | age -d -i - blob >payload 2>why || return 1
 
   # A payload is a line, the header's length in four bytes, the header, 32 bytes, and the content.
   # shellcheck disable=SC2046
-  set -- "$@" $(od -An -v -tu1 -j17 -N4 payload)
+  set -- "$@" $(tail -c +18 payload | od -An -v -tu1 -N4)
   [ $# = 7 ] && [ "$(head -c 16 payload | tr -d '\0')" = vault-payload/v1 ] ||
     not "it holds no secret" || return 1
   length=$(((($4 * 256 + $5) * 256 + $6) * 256 + $7))
-  header=$(tail -c +22 payload | head -c "$length" | tr -d '\0')
-  case $header in
-    '{"vault":"'*'","path":'"$3"',"ver":'"$2"',"kind":"'*'","len":'*'}') ;;
-    *) not "it holds another secret or version" || return 1 ;;
-  esac
-  size=${header##*:}
-  size=${size%\}}
+  [ "$length" -le 4096 ] || not "it holds no secret" || return 1
+  header=$(tail -c +22 payload | head -c "$length" | tr '\0\n' '??')
+  vault=${header#*:\"} kind=${header##*:\"} size=${header##*:}
+  vault=${vault%%\"*} kind=${kind%%\"*} size=${size%\}}
+  place="\"path\":$3,\"ver\":$2"
+  [ "$header" = "{\"vault\":\"$vault\",$place,\"kind\":\"$kind\",\"len\":$size}" ] ||
+    not "it holds another secret or version" || return 1
   case $size in '' | *[!0-9]* | ????????*) not "it holds no secret" || return 1 ;; esac
   tail -c "+$((22 + length + 32))" payload | head -c "$size" >content 2>why || return 1
   [ "$(wc -c <content)" -eq "$size" ] || not "it is cut" || return 1
@@ -144,35 +170,53 @@ fi
 printf '%s\n' "$key" | age-keygen -y >/dev/null 2>&1 || die "the line $prefix… was cut or mistyped"
 
 mkdir -- "$3" || die "the folder has to be a new one"
-out=$(cd -- "$3" && pwd)
+out=$(readlink -f -- "$3")
 work=$(mktemp -d "$out.XXXXXX") || die "cannot make a folder beside $3"
 cp -- "$1" "$work/copy.db" || die "cannot copy $1"
-[ ! -e "$1-wal" ] || cp -- "$1-wal" "$work/copy.db-wal" || die "cannot copy $1-wal"
+log=$(readlink -f -- "$1")-wal # it lies beside the file itself, not beside a link to it
+[ ! -e "$log" ] || { [ -f "$log" ] && cp -- "$log" "$work/copy.db-wal"; } || die "cannot copy $log"
 cd "$work"
 
+# A vault has plain tables: no view, trigger, virtual table or generated column, which compute.
+odd=$(sql "SELECT count(*) FROM sqlite_master
+  WHERE (type = 'index' OR sql LIKE 'CREATE TABLE %') IS NOT TRUE") ||
+  die "$1 is no database of a vault: $(reason)"
+[ "$odd" = 0 ] || die "$1 is no database of a vault: not all of it is plain tables"
+columns=$(sql "SELECT group_concat(iif(hidden, '?', name), ' ') FROM (
+  SELECT name, hidden FROM pragma_table_xinfo('blob')
+  WHERE hidden OR name IN ('bytes', 'hash', 'path', 'replaced_at', 'ver') ORDER BY name)") ||
+  die "$1 is no database of a vault: $(reason)"
 # A server keeps replaced blobs for some days; a host has one of each path.
-column=$(sql "SELECT name FROM pragma_table_info('blob') WHERE name = 'replaced_at'") ||
-  die "$1 is no database of a vault"
-kept="path IS NOT NULL${column:+ AND $column IS NULL}"
-# A path with control characters could steer the terminal.
-steers="path GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || ']*'"
-row="lower(hex(hash)) || ' ' || ver || ' ' || iif($steers, '\"\"', json_quote(path))"
+case $columns in
+  'bytes hash path ver') kept='path IS NOT NULL' ;;
+  'bytes hash path replaced_at ver') kept='path IS NOT NULL AND replaced_at IS NULL' ;;
+  *) die "$1 is no database of a vault: it has no table of blobs" ;;
+esac
+
+# A column may hold anything, of any type and size: a row shows only what a vault could have put
+# there, and what neither steers the terminal nor turns around what is read.
+digest="iif(typeof(hash) = 'blob' AND length(hash) = 32, lower(hex(hash)), '-')"
+number="iif(typeof(ver) = 'integer', ver, 0)"
+steers="char(1,45,31, 127,45,159, 8203,45,8207, 8232,45,8238, 8288,45,8303)"
+short="length(CAST(path AS BLOB)) <= 1024 AND instr(CAST(path AS BLOB), x'00') = 0"
+shown="typeof(path) = 'text' AND $short AND path NOT GLOB '*[' || $steers || ']*'"
+row="$digest || ' ' || $number || ' ' || iif($shown, json_quote(path), '\"\"')"
 # What lies deeper comes first, so that it is known which secrets are folders as well.
 if [ -n "$all" ]; then
   select="SELECT $row FROM blob WHERE $kept ORDER BY ver, path DESC"
 else
-  newest="SELECT hash, max(ver) AS ver, path FROM blob WHERE $kept GROUP BY path"
+  newest="SELECT hash, max($number) AS ver, path FROM blob WHERE $kept GROUP BY path"
   select="SELECT $row FROM ($newest) ORDER BY path DESC"
 fi
 if ! sql "$select" >rows; then
-  say "the database is damaged: not all of it was found"
+  say "the database is damaged, not all of it was found: $(reason)"
   failed=1
 fi
 while read -r hash version quoted; do
   if open_one "$hash" "$version" "$quoted"; then
     opened=$((opened + 1))
   else
-    say "version $version of $quoted, blob $hash: $(head -n 1 why)"
+    say "version $version of $quoted, blob $hash: $(reason)"
     failed=$((failed + 1))
   fi
 done <rows

@@ -60,6 +60,8 @@ class Vault(World):
         self.server.wait()
         self.database = self.dir / "server/vault.db"
         self.key = re.search(rf"^{PREFIX}\w+$", self.kit.read_text(), re.M)[0]
+        recipient = subprocess.run(["age-keygen", "-y"], input=self.key, capture_output=True, text=True, check=True)
+        self.recipient = recipient.stdout.strip()
 
     def keep(self, path, value):
         if isinstance(value, bytes):
@@ -319,6 +321,66 @@ def a_damaged_blob_is_named_and_all_others_are_read():
 
 
 @check
+def a_link_to_the_database_finds_what_is_in_its_log():
+    with folder() as dir, tempfile.TemporaryDirectory() as links:
+        link = pathlib.Path(links) / "link.db"
+        link.symlink_to(vault.database)
+        read = Read(dir, link, vault.kit)
+        want(read.code, 0, read.said)
+        want(parsed(read.tree()), newest(LATE))
+
+
+def sealed(payload):
+    """Encrypts to the kit, as anybody can who has seen the vault's recipients."""
+    return subprocess.run(["age", "-r", vault.recipient], input=payload, capture_output=True, check=True).stdout
+
+
+def payload(path, ver, value=b"hostile", *, header=None, length=None):
+    """Returns a payload that names any place at all, or has this very header, or this as its header's length."""
+    if header is None:
+        header = '{"vault":"00","path":%s,"ver":%s,"kind":"raw","len":%d}' % (json.dumps(path, ensure_ascii=False), ver, len(value))
+    head = header.encode()
+    return b"vault-payload/v1\n" + (len(head) if length is None else length).to_bytes(4) + head + bytes(32) + value + bytes(512)
+
+
+ANY = "CREATE TABLE blob (hash, ver, path, bytes)"
+GOOD = sealed(payload("secret/good", 1, b"good"))
+# An age file that is none: age quotes what it finds.
+STEERS = b"age-encryption.org/v1\n-> \x1b[2J\x1b]0;x\x07 \xc2\x9b2J\n"
+
+
+def made(*rows, schema=ANY, encoding="UTF-8", after=()):
+    """Returns a database with these rows of hash, version, path and bytes, whatever they are, and one good one."""
+    file = vault.dir / "made.db"
+    file.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute(f"PRAGMA encoding = '{encoding}'")
+        database.execute(schema)
+        good = (hashlib.sha256(GOOD).digest(), 1, "secret/good", GOOD)
+        for row in (*rows, good):
+            database.execute("INSERT INTO blob (hash, ver, path, bytes) VALUES (?, ?, ?, ?)", row)
+        for statement in after:
+            database.execute(statement)
+    return file
+
+
+def row(path, ver, bytes):
+    return (hashlib.sha256(bytes).digest(), ver, path, bytes)
+
+
+def text(value):
+    """What stays text in a database that would make bytes of it."""
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def quiet(read):
+    """Nothing that was said steers a terminal, forges a line of the script's own, or has no end."""
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f]", read.said), ascii(read.said)
+    for line in read.said.splitlines():
+        assert line.startswith("break-glass: ") and len(line) < 2000, ascii(line[:3000])
+
+
+@check
 def a_database_that_lies_leads_nowhere_else():
     lies = ["secret/../../outside", "/outside", "../outside", "secret//x", "secret/\x1b[2Jx", "secret/\x9bx", "secret/a\nb", ".", ""]
     paths = [path for path in KEPT if len(KEPT[path]) == 1 and path != "secret/deleted"][: len(lies)]
@@ -328,13 +390,219 @@ def a_database_that_lies_leads_nowhere_else():
         read = Read(dir, database, vault.kit)
         want((read.code, len(read.tree())), (1, len(KEPT) - len(lies)), read.said)
         want(read.said.count("\n"), len(lies) + 1, read.said)
-        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", read.said), ascii(read.said)
+        quiet(read)
     # One secret's blob under the name of another is not taken for it.
     with folder() as dir:
         database = changed((rename, "secret/other", "secret/small"))
         read = Read(dir, database, vault.kit)
         assert 'of "secret/other"' in read.said and "holds another secret or version" in read.said, read.said
         want((read.code, "secret/other" in read.tree()), (1, False))
+
+
+@check
+def a_database_that_computes_runs_and_reads_nothing():
+    mark = vault.dir / "mark"
+    keep = "CREATE TABLE kept (hash, ver, path, bytes)"
+    calls = [
+        f"edit('x', 'touch {mark}; true')",
+        f"writefile('{mark}', 'x')",
+        f"readfile('{vault.kit}')",
+        f"load_extension('{mark}')",
+        "zeroblob(1000000000)",
+    ]
+    views = [
+        *(f"CREATE VIEW blob AS SELECT {call} AS hash, 1 AS ver, 'secret/x' AS path, x'00' AS bytes" for call in calls),
+        f"CREATE VIEW blob AS SELECT hash, ver, path, bytes FROM kept WHERE {calls[0]} IS NOT NULL OR 1",
+        f"CREATE VIEW blob AS SELECT zeroblob(32) AS hash, 1 AS ver, name AS path, data AS bytes FROM fsdir('{vault.dir}')",
+        "CREATE VIEW blob AS WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) "
+        "SELECT zeroblob(32) AS hash, n AS ver, 'secret/' || n AS path, x'00' AS bytes FROM n",
+    ]
+    # What only the sqlite3 program has cannot be made by the library, but for its text.
+    text = "UPDATE sqlite_schema SET sql = '%s' WHERE name = 'blob'"
+    kinds = [
+        "CREATE VIRTUAL TABLE blob USING fts5(hash, ver, path, bytes)",
+        f"CREATE VIRTUAL TABLE blob USING zipfile(''{vault.kit}'')",
+        f"CREATE VIRTUAL TABLE blob USING fsdir(''{vault.dir}'')",
+        "CREATE VIEW blob AS SELECT 1",
+        "CREATE TABLE blob (hash, ver, path AS (edit(1, ver)), bytes)",
+        "CREATE TABLE blob (hash, ver, path AS (quote(zeroblob(100000000))), bytes)",
+        "CREATE TABLE blob (hash, ver, path, bytes, replaced_at AS (zeroblob(100000000)))",
+    ]
+    files = []
+    for schema in views:
+        file = vault.dir / f"view-{len(files)}.db"
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            database.executescript(f"{keep}; INSERT INTO kept VALUES (x'00', 1, 'secret/x', x'00'); {schema}")
+        files.append((schema, file))
+    for kind in kinds:
+        file = vault.dir / f"kind-{len(files)}.db"
+        shutil.copy(made(after=["PRAGMA writable_schema = ON", text % kind]), file)
+        files.append((kind, file))
+    triggers = vault.dir / "trigger.db"
+    shutil.copy(made(after=["CREATE TRIGGER t AFTER INSERT ON blob BEGIN DELETE FROM blob; END"]), triggers)
+    files.append(("a trigger", triggers))
+    for schema, file in files:
+        with folder() as dir:
+            read = Read(dir, file, vault.kit)
+            want((read.code, "is no database of a vault: " in read.said, read.out.exists()), (2, True, False), f"{schema}: {read.said}")
+            want(mark.exists(), False, schema)
+            quiet(read)
+
+
+@check
+def a_version_that_is_text_forges_no_row_and_leads_nowhere_else():
+    mark = vault.dir / "mark"
+    versions = [
+        "../../victim",
+        "/victim",
+        f"1\n00'; SELECT edit('x', 'touch {mark}; true'); -- 1 \"secret/forged\"",
+        f"1\n00';SELECT/**/edit('x','touch${{IFS}}{mark};true');-- 1 \"secret/forged\"",
+        f"1 \"secret/forged\"\n{hashlib.sha256(GOOD).hexdigest()} 1",
+        "1\x1b[2J\x1b]0;x\x07",
+        "1\u009b2J",
+        "1\0",
+        "01",
+        "$(id)",
+        "",
+        b"1",
+        None,
+        1.5,
+        1e300,
+        0,
+        -1,
+        -(2**63),
+    ]
+    for options in ([], ["--all-versions"]):
+        with folder() as dir:
+            blobs = [(ver, f"secret/lie-{at}", sealed(payload(f"secret/lie-{at}", text(ver)))) for at, ver in enumerate(versions)]
+            database = made(*(row(path, ver, blob) for ver, path, blob in blobs))
+            read = Read(dir, *options, database, vault.kit)
+            want((read.code, read.tree()), (1, {("1/" if options else "") + "secret/good": b"good"}), read.said)
+            want(read.said.count("\n"), len(versions) + 1, read.said)
+            assert "forged" not in read.said and read.said.endswith(f" 1 read, {len(versions)} not\n"), read.said
+            for ver, path, _ in blobs:
+                want(read.said.count(f'version {ver if isinstance(ver, int) else 0} of "{path}", '), 1, read.said)
+            want(mark.exists(), False)
+            quiet(read)
+
+
+@check
+def columns_of_any_type_and_size_lose_no_other_secret():
+    blob = sealed(payload("secret/x", 1))
+    hash = hashlib.sha256(blob).digest()
+    huge = 30_000_000
+    for why, *odd in (
+        ("it has no hash", None, 1, "secret/x", blob),
+        ("it has no hash", hash.hex(), 1, "secret/x", blob),
+        ("it has no hash", hash[:31], 1, "secret/x", blob),
+        ("it has no hash", hash + b"\0", 1, "secret/x", blob),
+        ("it has no hash", bytes(huge), 1, "secret/x", blob),
+        ("it has no hash", "00'; SELECT 1; --", 1, "secret/x", blob),
+        ("it has no hash", 1.5, 1, "secret/x", blob),
+        ("it has no version", hash, "1" * huge, "secret/x", blob),
+        ("no path may look like that", hash, 1, b"secret/x", blob),
+        ("no path may look like that", hash, 1, 7, blob),
+        ("no path may look like that", hash, 1, 1.5, blob),
+        ("no path may look like that", hash, 1, "secret/" + "x/" * (huge // 2) + "x", blob),
+        ("no path may look like that", hash, 1, "secret/x\0" + "x" * huge, blob),
+        ("no path may look like that", hash, 1, "secret/x\0\x1b\x9b", blob),
+        ("its bytes are none, or too many", hash, 1, "secret/x", None),
+        ("its bytes are none, or too many", hash, 1, "secret/x", blob.decode("latin-1")),
+        ("its bytes are none, or too many", hash, 1, "secret/x", bytes(huge)),
+        ("age: error: ", hash, 1, "secret/x", b""),
+        ("age: error: ", hash, 1, "secret/x", STEERS),
+        ("age: error: ", hash, 1, "secret/x", b"age-encryption.org/v1\n-> " + b"A" * 100_000),
+    ):
+        with folder() as dir:
+            read = Read(dir, made(odd), vault.kit)
+            shown = f"{why} of {[repr(value)[:80] for value in odd]}: {read.said[:3000]}"
+            want((read.code, read.tree(), read.said.count("\n")), (1, {"secret/good": b"good"}, 2), shown)
+            assert f": {why}" in read.said and read.said.endswith("break-glass: 1 read, 1 not\n"), shown
+            quiet(read)
+
+
+@check
+def paths_that_no_vault_has_are_not_written():
+    paths = [
+        "secret/app/ value",
+        "secret/ value",
+        "secret/x ",
+        " secret/x",
+        "secret/x\x7f",
+        "secret/\u009b2J",
+        "secret/\u202eterces",
+        "secret/\u200bx",
+        "secret/x\n",
+        "secret/x\ny",
+        "secret/x\ty",
+        "secret/..",
+        "..",
+        "secret/./x",
+        "/",
+        "secret/x/",
+    ]
+    with folder() as dir:
+        read = Read(dir, made(*(row(path, 1, sealed(payload(path, 1))) for path in paths)), vault.kit)
+        want((read.code, read.tree()), (1, {"secret/good": b"good"}), read.said)
+        want(read.said.count(": no path may look like that\n"), len(paths), read.said)
+        quiet(read)
+
+
+@check
+def a_payload_that_is_not_of_this_very_place_is_not_written():
+    place = '"path":"secret/x","ver":1'
+    whole = '{"vault":"00",%s,"kind":"raw","len":7}'
+    for bad in (
+        payload("secret/y", 1),
+        payload("secret/x", 2),
+        payload("secret/x", '1,"ver":1'),
+        payload("secret/x", "1\n"),
+        payload("secret/x", "1\0"),
+        payload("secret/x\n", 1),
+        # It names the place, and others as well.
+        payload(0, 0, header=whole % f'"path":"secret/y","ver":1,"kind":"raw","len":7,"vault":"00",{place}'),
+        payload(0, 0, header=whole % f'{place},"kind":"raw","len":7,"path":"secret/y","ver":1'),
+        payload(0, 0, header="\n" + whole % place),
+        payload(0, 0, header=(whole % place) + "\n"),
+        payload(0, 0, header="\0" + whole % place),
+        payload(0, 0, header=whole % place.replace("x", "*")),
+        payload(0, 0, header=(whole % place).replace(":7}", ":700}")),
+        payload(0, 0, header=(whole % place).replace(":7}", ":-7}")),
+        payload(0, 0, header=(whole % place).replace(":7}", ":99999999999999999999}")),
+        payload(0, 0, header=(whole % place).replace(":7}", ":$(id)}")),
+        payload(0, 0, header='{"vault":"' + '"kind":"' * 50_000 + '"}'),
+        payload("secret/x", 1, length=0),
+        payload("secret/x", 1, length=2**32 - 1),
+        payload("secret/x", 1)[:60],
+        b"vault-payload/v1\n",
+        b"",
+        b"\x1b[2J" * 1000,
+    ):
+        with folder() as dir:
+            read = Read(dir, made(row("secret/x", 1, sealed(bad))), vault.kit)
+            want((read.code, read.tree()), (1, {"secret/good": b"good"}), f"{bad.rstrip(bytes(1))[:300]}: {read.said}")
+            assert re.search(r'version 1 of "secret/x", blob \w+: it (holds|is cut)', read.said), f"{bad.rstrip(bytes(1))[:300]}: {read.said}"
+            quiet(read)
+
+
+@check
+def what_sqlite_says_of_a_database_steers_no_terminal():
+    lie = "UPDATE sqlite_schema SET name = 'x' || char(27) || '[2J' || char(155) || char(10) || 'break-glass: 9 read, 0 not'"
+    with folder() as dir:
+        read = Read(dir, made(after=["PRAGMA writable_schema = ON", lie]), vault.kit)
+        want((read.code, "is no database of a vault: " in read.said), (2, True), read.said)
+        want(read.said.count("\n"), 1, read.said)
+        quiet(read)
+
+
+@check
+def a_database_in_another_encoding_is_read_or_refused():
+    for encoding in ("UTF-16le", "UTF-16be"):
+        with folder() as dir:
+            lie = row("secret/\x1b[2J", 1, sealed(payload("secret/\x1b[2J", 1)))
+            read = Read(dir, made(lie, encoding=encoding), vault.kit)
+            want(read.code, 1, read.said)
+            quiet(read)
 
 
 @check
