@@ -154,7 +154,7 @@ pub fn opens(sealed: &[u8], source: &Source, name: &Name) -> Result<bool> {
         Ok(_) => Ok(true),
         Err(OpenError::Passphrase) => Ok(false),
         Err(fault) => {
-            bail!(hinted(format!("the admin file of `{name}` {fault}"), fault.hint()))
+            bail!(hinted(format!("the admin file of `{name}` {fault}"), fault.hint(name)))
         }
     }
 }
