@@ -100,7 +100,7 @@ fn the_host_of_setup_has_burnt_and_a_machine_a_backup_and_the_kit_are_left() {
 
     let mut command = nas.command(nas.bins.vault);
     command.args(["resume", "--kit", paper, "--code-file", code_file, "--yes"]);
-    println!("killed: {}", killed_at_touch(command, &nas.dir, one(24)));
+    println!("killed: {}", killed_at_touch(command, &nas.dir, one(8)));
     // The agent may be about to send what the killed one has signed.
     watch::poll("the vault goes on", || {
         let said = resumes(paper);

@@ -57,8 +57,8 @@ pub struct Args {
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let paths = global.paths()?;
     let kept: Kept = global.client()?.get(KEPT, &[])?;
-    demand_all_readable(&kept)?;
     page::demand_taken(global)?;
+    demand_all_readable(&kept)?;
     let mut renewal = begun(&kept, &paths, global)?;
     if renewal.is_none() || args.start_over {
         ShownKit::void(&paths, &global.term)?;
