@@ -214,7 +214,8 @@ fn what_is_no_backup_or_damaged_is_not_restored_and_nothing_is_overwritten() {
     let text = world.dir().join("text");
     host::files::write_private(&text, &[b'x'; 10_000]).unwrap();
     let refused = restore(&world, &text, &[]);
-    assert_ne!(refused.code, 0, "{}", refused.err);
+    let said = refused.err.contains("text` is no backup of a vault\nhint: name a file that");
+    assert!(refused.code != 0 && said, "{}", refused.err);
     // What a killed server leaves beside its database would be played into the restored one.
     let names = ["vault.db-wal", "vault.db-shm", "vault.db-journal"];
     std::fs::remove_file(&raw).unwrap();

@@ -76,7 +76,7 @@ const DAMAGED_COPY: &str =
 pub fn check(of: &Path, is_backup: bool, term: &Term) -> Result<()> {
     let place = if is_backup { of.to_owned() } else { of.join(schema::FILE) };
     let shown = place.display().to_string();
-    let conn = schema::open_source(&place)?;
+    let conn = if is_backup { schema::open_backup(&place)? } else { schema::open_source(&place)? };
     let sealed = if copy::is_packed(&conn).context("cannot read the schema")? {
         Sealed::Packed
     } else {

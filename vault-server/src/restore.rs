@@ -1,6 +1,7 @@
 //! `vault-server restore`: makes a server of a backup. It takes no change before an owner has
 //! resumed it: the backup is marked so. Stopped at any point, the same command goes on.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -40,14 +41,19 @@ pub struct Options {
 pub fn restore(places: &Places, options: &Options, term: &Term) -> Result<()> {
     let Options { file, key, wanted } = options;
     let shown = file.display();
-    let source = schema::open_source(file)?;
+    let source = schema::open_backup(file)?;
     if restored::load(&source).with_context(|| format!("cannot read `{shown}`"))?.is_none() {
         let why = format!("`{shown}` is no backup, but a database as a server uses it");
         let way = "name a file that `vault-server backup` has made, or put this one into its place \
                    as the chapter on backups says";
         return Err(hinted(why, way));
     }
-    let config = init::configuration(places, wanted)?;
+    let mut config = init::configuration(places, wanted)?;
+    // Agents look for it there; who has another port forwarded says `--listen`.
+    let port = wanted.addresses.first().and_then(|it| it.rsplit_once(':')?.1.parse().ok());
+    if let Some(port) = port.filter(|_| wanted.listen.is_none() && !places.config.exists()) {
+        config.listen.set_port(port);
+    }
     let (dir, owner) = DataDir::receive(&config.data)?;
     let server = match key {
         Some(key) => dir.take_key(key)?,
@@ -65,7 +71,7 @@ pub fn restore(places: &Places, options: &Options, term: &Term) -> Result<()> {
     init::write_configuration(&places.config, &config)?;
     owner.give_all(&config.data)?;
     let looked = if done { look_again(&dir, term)? } else { put(&source, &dir, &owner, term)? };
-    say(places, &config.data, &looked, server.as_ref(), term);
+    say((places, config.listen), &config.data, &looked, server.as_ref(), term);
     if let Some(server) = server.filter(|server| !looked.state.server().contains(server)) {
         let addresses = init::addresses(&config);
         let claim = shared::hash::Hash::from_bytes(*shared::keys::random::<32>());
@@ -126,9 +132,15 @@ fn put(source: &Connection, dir: &DataDir, owner: &Owner, term: &Term) -> Result
     found.context("the backup was not looked through")
 }
 
-fn say(places: &Places, data: &Path, looked: &Looked, server: Option<&VerifyKey>, term: &Term) {
+fn say(
+    (places, listen): (&Places, SocketAddr),
+    data: &Path,
+    looked: &Looked,
+    server: Option<&VerifyKey>,
+    term: &Term,
+) {
     term.say(format!("restored a server into `{}`: {}", data.display(), looked.amount()));
-    term.say(format!("configuration: `{}`", places.config.display()));
+    term.say(format!("configuration: `{}`; it listens on {listen}", places.config.display()));
     if let Some((flaw, _)) = &looked.flaw {
         term.say(format!("it is as it was: {flaw}"));
     }

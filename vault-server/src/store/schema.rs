@@ -1,5 +1,6 @@
 //! Opening the database: pragmas and migrations, which are appended, never edited.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,12 @@ pub const FILE: &str = "vault.db";
 
 /// Ends of the names of what `SQLite` keeps beside a database that was not closed.
 pub const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// How a database begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// What to name where a backup is meant.
+const BACKUP: &str = "name a file that `vault-server backup` has made";
 
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
 
@@ -53,10 +60,28 @@ pub fn open_source(file: &Path) -> Result<Connection> {
     if !known {
         let why =
             format!("`{}` is neither a server's database nor a backup of one", file.display());
-        return Err(hinted(why, "name a file that `vault-server backup` has made"));
+        return Err(hinted(why, BACKUP));
     }
     migrate(&mut conn, file, MIGRATIONS, "vault-server")?;
     Ok(conn)
+}
+
+/// As [`open_source`], of what is meant to be a backup.
+///
+/// # Errors
+/// As there; of another kind of file, that it is no backup.
+pub fn open_backup(file: &Path) -> Result<Connection> {
+    if file.metadata().is_ok_and(|found| found.is_file()) {
+        let mut start = Vec::new();
+        let whole = std::fs::File::open(file)
+            .and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut start));
+        whole.with_context(|| format!("cannot read `{}`", file.display()))?;
+        if start != MAGIC {
+            let why = format!("`{}` is no backup of a vault", file.display());
+            return Err(hinted(why, BACKUP));
+        }
+    }
+    open_source(file)
 }
 
 /// Tells whether a database holds no vault: it is new, or was still being made when its maker was
