@@ -244,41 +244,6 @@ fn write(file: &Path, text: &str) {
     host::files::replace(file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
 }
 
-#[test]
-fn what_an_act_could_not_re_encrypt_is_told_on_every_host() {
-    let mut fleet = Fleet::new();
-    let status = |host: &Host| host.vault(&["status"]);
-    let text =
-        "1 version is still encrypted to the readers of before: who was put out still opens it";
-    // The owner's host takes itself out of the readers, and so cannot re-encrypt to those who stay.
-    let lists = |read| ["access", "set", "rtx1080", "--read", read, "--write", "*", "--yes"];
-    let done = fleet.rtx.vault(&lists("sys/,secret/other/"));
-    assert_eq!(done.code, 0, "{}", done.err);
-    let at_once = status(&fleet.rtx);
-    assert!(!at_once.err.contains(text) && !at_once.out.contains(text), "{}", at_once.err);
-    fleet.rtx.stop();
-    fleet.rtx.start();
-    let told = watch::poll("the owner is told", || {
-        let ran = status(&fleet.rtx);
-        ran.err.contains(text).then_some(ran)
-    });
-    assert_eq!(told.code, 2, "{}", told.err);
-    let cannot = format!("{text}; `rtx1080` may not read 1, and so not re-encrypt");
-    assert!(told.err.contains(&cannot), "{}", told.err);
-    assert!(told.err.contains("on a host that has an admin key and may read it"), "{}", told.err);
-    let json = fleet.rtx.vault(&["status", "-format=json"]).out;
-    assert!(json.contains("\"not_re_encrypted\""), "{json}");
-    // Who may read it is told without a restart, once nobody can be at it any more.
-    watch::poll("the other is told", || {
-        let ran = status(&fleet.vps);
-        (ran.code == 2 && ran.err.contains(text)).then_some(())
-    });
-    let _ = fleet.rtx.vault(&lists("*")).ok();
-    for host in [&fleet.rtx, &fleet.vps] {
-        watch::poll("nobody is told any more", || (!status(host).err.contains(text)).then_some(()));
-    }
-}
-
 /// Secrets of a host that goes.
 const MANY: usize = 60;
 
