@@ -2,9 +2,10 @@
 //! meanwhile finds it again, or is told how.
 
 use std::path::Path;
+use std::process::Command;
 
 use shared::token::{Line as _, PinLine};
-use tests::{Host, Port, World, bins, find_line, watch};
+use tests::{Daemon, Host, Port, World, bins, find_line, watch};
 
 use crate::aftermath::{Aftermath, SECRET, give_up_what_is_lost};
 use crate::moment::{killed_at, moments};
@@ -174,11 +175,14 @@ fn the_server_gets_another_key_and_one_that_slept_accepts_it_by_its_line() {
 
 /// A new server at the same place; returns its setup line.
 pub(crate) fn new_server(world: &World, backup: Option<&Path>) -> String {
+    new_server_at(world, world.address(), backup)
+}
+
+fn new_server_at(world: &World, address: &str, backup: Option<&Path>) -> String {
     let out = match backup {
-        None => world.server_command(&["init", "--adopt", "--listen", world.address()]),
+        None => world.server_command(&["init", "--adopt", "--listen", address]),
         Some(file) => {
-            let args = ["restore", file.to_str().unwrap(), "--listen", world.address()];
-            world.server_command(&args)
+            world.server_command(&["restore", file.to_str().unwrap(), "--listen", address])
         }
     };
     find_line(&out.ok(), "VLTS1-")
@@ -272,4 +276,35 @@ fn a_burnt_server_without_key_and_backup_is_made_anew_from_what_the_machines_hav
 #[test]
 fn a_burnt_server_with_a_backup_and_without_its_key_gets_a_new_one() {
     a_burnt_server(true);
+}
+
+#[test]
+fn a_server_that_still_answers_is_not_mistaken_for_the_one_made_anew() {
+    let mut world = World::new(bins!());
+    let (rtx, vps, thinkpad) = three(&world);
+    world.server.take().unwrap().stop();
+    let old = world.dir().join("old");
+    std::fs::rename(world.data(), &old).unwrap();
+    let mut run = Command::new(world.bins.server);
+    run.arg("run").arg("--data").arg(&old);
+    let mut still = Daemon::start(run, &world.dir().join("old.log"));
+    for n in 0..4 {
+        arrives(&rtx, &[&vps, &thinkpad], &format!("before-{n}"));
+    }
+    let port = Port::reserve();
+    let setup = new_server_at(&world, &port.address().to_string(), None);
+    world.start();
+    let args = adopting(&world, &setup);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let told = rtx.vault(&args);
+    assert!(told.code != 0 && !told.out.contains("VLTP1-"), "{}{}", told.out, told.err);
+    assert!(told.err.contains("stop the other server, and run the same"), "{}", told.err);
+    assert!(still.stop(), "{}", still.log());
+    let adopted = rtx.vault(&args);
+    assert_eq!(adopted.code, 0, "{}{}", adopted.out, adopted.err);
+    for (name, host) in [("vps", &vps), ("thinkpad", &thinkpad)] {
+        let line = adopted.out.lines().find(|line| line.starts_with(&format!("{name}: "))).unwrap();
+        assert_eq!(host.agent_command(&["join", &find_line(line, "VLTP1-")]).code, 0);
+    }
+    arrives(&rtx, &[&vps, &thinkpad], "after");
 }

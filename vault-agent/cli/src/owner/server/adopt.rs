@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use shared::log::{Op, was};
 use shared::name::Name;
 use shared::token::{Line as _, SetupLine};
@@ -12,7 +12,7 @@ use super::moving::address;
 use super::others;
 use crate::context::Global;
 use crate::owner::resume;
-use host::hint::{Exit, parsed};
+use host::hint::{Exit, Failure, parsed};
 use machine::identity::Pins;
 use machine::local::{
     ADOPT, AdoptRequest, HEAL, HealRequest, Healed, MACHINES, Machines, RESUME, Restored, SERVER,
@@ -68,6 +68,13 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         let ServerView { seq, head, .. } = client.get(SERVER, &[])?;
         (seq, head)
     };
+    let ServerView { keys, .. } = client.get(SERVER, &[])?;
+    if !keys.contains(&server) {
+        let text = "the vault goes on with another server, which still answers: the new one has no \
+                    more than the beginning of the log";
+        let way = "stop the other server, and run the same command again";
+        bail!(Failure::remote(text).hint(way));
+    }
     let Some(pins) = Pins::load(&global.paths()?)? else { return Ok(Exit::OK) };
     let Machines { machines, own, .. } = client.get(MACHINES, &[])?;
     let others = machines.into_iter().filter(|row| row.active && own != Some(row.number));
