@@ -244,6 +244,45 @@ fn write(file: &Path, text: &str) {
     host::files::replace(file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
 }
 
+#[test]
+fn what_an_act_could_not_re_encrypt_is_told_on_every_host_until_it_is() {
+    let mut fleet = Fleet::new();
+    let nas = fleet.world.machine(&fleet.rtx, "nas", &["secret/jjeco/"]);
+    watch::poll("it reads", || (nas.vault(&["kv", "get", SECRET]).code == 0).then_some(()));
+    let said = |host: &Host| {
+        let ran = host.vault(&["status"]);
+        (ran.code, format!("{}{}", ran.out, ran.err))
+    };
+    let text =
+        "1 version is still encrypted to the readers of before: who was put out still opens it";
+    // The owner's host stops reading it, and so cannot re-encrypt it to those who stay.
+    let lists = ["--read", "sys/,secret/other/", "--write", "*", "--yes"];
+    let _ = fleet.rtx.vault(&[&["access", "set", "rtx1080"], &lists[..]].concat()).ok();
+    assert!(!said(&fleet.rtx).1.contains(text), "the act itself has re-encrypted it");
+    let _ = fleet.rtx.vault(&["machine", "remove", "vps", "--reason", "sold", "--yes"]);
+    assert!(!said(&fleet.rtx).1.contains(text), "somebody may be at it");
+    fleet.rtx.stop();
+    fleet.rtx.start();
+    let (code, told) = watch::poll("the owner is told", || {
+        let told = said(&fleet.rtx);
+        told.1.contains(text).then_some(told)
+    });
+    let cannot = format!("{text}; `rtx1080` may not read 1, and so not re-encrypt");
+    assert!(code == 2 && told.contains(&cannot), "{told}");
+    assert!(told.contains("`vault machine remove vps` re-encrypts it, on a host that"), "{told}");
+    let json = fleet.rtx.vault(&["status", "-format=json"]).out;
+    assert!(json.contains("\"not_re_encrypted\""), "{json}");
+    // Who may read it is told without a restart, once nobody can be at it any more.
+    watch::poll("the other is told", || {
+        let (code, told) = said(&nas);
+        (code == 2 && told.contains(text)).then_some(())
+    });
+    let _ = fleet.rtx.vault(&["kv", "put", SECRET, "K=new"]).ok();
+    for host in [&fleet.rtx, &nas] {
+        watch::poll("nobody is told any more", || (!said(host).1.contains(text)).then_some(()));
+    }
+}
+
 /// Secrets of a host that goes.
 const MANY: usize = 60;
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -414,6 +415,7 @@ def a_host_gets_new_keys_at_both_ends_in_one_command():
     key, pid, before = (far.state / "identity/sign.key").read_bytes(), far.agent_pid(), world.entries()
     wrong = rekey("nas", "--ssh", "far2")
     fails(wrong, "`far2` is the machine `far2`, and not `nas`", "nothing was signed")
+    assert "sending" not in wrong.stderr, "its programs are where they are"
     bare = fresh("bare2")
     fails(rekey("far2", "--ssh", "bare2"), "`bare2` has no keys of this vault to replace", "--rekey")
     want((world.entries(), bare.state.exists(), (far.state / "rekey").exists()), (before, False, False))
@@ -440,6 +442,62 @@ def the_owners_own_host_gets_new_keys_in_one_command():
     want((own / "identity/sign.key").read_bytes() == key, False)
     put("by-the-new-keys")
     wait("the new value", lambda: "by-the-new-keys" in pathlib.Path(OWN).read_text())
+
+
+def end_own_agent():
+    noted = world.dir / "owner-state/agent.pid"
+    pid = int(noted.read_text())
+    os.kill(pid, signal.SIGKILL)
+    wait("its end", lambda: world.hosts["far2"].is_zombie(pid))
+
+
+def rekeys():
+    return world.run("vault", "log").stdout.count(" new keys; it is machine ")
+
+
+@check
+def the_owners_own_host_gets_new_keys_where_no_agent_runs():
+    own = world.dir / "owner-state"
+    end_own_agent()
+    key, before = (own / "identity/sign.key").read_bytes(), rekeys()
+    ran = rekey("rtx1080")
+    want(ran.returncode, 0, ran.stdout + ran.stderr)
+    assert "rtx1080 is right: it follows the vault, and its file is as it should be" in ran.stdout, ran.stdout + ran.stderr
+    want(((own / "identity/sign.key").read_bytes() == key, rekeys()), (False, before + 1))
+    # Ended between the signature and the start: the same line starts it, and signs nothing.
+    end_own_agent()
+    begun = rekey("rtx1080", "--no-start")
+    want(begun.returncode, 0, begun.stdout + begun.stderr)
+    key = (own / "identity/sign.key").read_bytes()
+    ran = rekey("rtx1080")
+    want(ran.returncode, 0, ran.stdout + ran.stderr)
+    want(((own / "identity/sign.key").read_bytes(), rekeys()), (key, before + 2))
+    put("by-the-newest-keys")
+    wait("the new value", lambda: "by-the-newest-keys" in pathlib.Path(OWN).read_text())
+
+
+@check
+def a_host_that_only_says_that_it_has_new_keys_is_not_believed():
+    far = world.hosts["far2"]
+    agent = far.home / ".local/bin/vault-agent"
+    key, before = (far.state / "identity/sign.key").read_bytes(), rekeys()
+    # It has made next keys, and says that they have taken over.
+    code, said = world.typed(["vault", "machine", "rekey", "far2", "--ssh", "far2"], [("Sign this? [y/N]", "n")])
+    want(code, 1, said)
+    assert "its ssh host key says, and nothing else" in said, said
+    real = agent.parent / "real/vault-agent"
+    real.parent.mkdir()
+    agent.rename(real)
+    far.program("vault-agent", f'[ "$1" != join ] || exit 0\nexec {real} "$@"\n', agent.parent)
+    lied = rekey("far2", "--ssh", "far2")
+    want((lied.returncode != 0, rekeys()), (True, before + 1), lied.stdout + lied.stderr)
+    assert "is right" not in lied.stdout, lied.stdout
+    real.replace(agent)
+    real.parent.rmdir()
+    ran = rekey("far2", "--ssh", "far2")
+    assert "has these keys already" in ran.stderr, ran.stderr
+    has_new_keys(far, ran, key)
+    want(rekeys(), before + 1)
 
 
 @check

@@ -97,7 +97,10 @@ class Host:
 
     def is_zombie(self, pid):
         try:
-            return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+            # Its sockets are open as long as one of its threads is not over.
+            threads = len(os.listdir(f"/proc/{pid}/task"))
+            state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            return state == "Z" and threads == 1
         except FileNotFoundError:
             return True
 

@@ -12,7 +12,7 @@ mod steps;
 pub use connection::Connection;
 pub use leaving::{Leaving, Machine, seek};
 pub use probe::Probe;
-pub use reached::{Reached, Standing, Wish, ask, look};
+pub use reached::{Joined, Reached, Standing, Wish, ask, look};
 pub use script::OURS;
 pub use steps::{Added, Host, Start, TargetWish};
 

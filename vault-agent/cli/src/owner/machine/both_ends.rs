@@ -17,11 +17,12 @@ use crate::context::Global;
 use crate::owner::owning::server_addresses;
 use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::ssh::{
-    Connection, Host, Machine, Reached, SSH, Standing, Start, Wish, ask, seek,
+    Connection, Host, Joined, Machine, Reached, SSH, Standing, Start, Wish, ask, seek,
 };
 use crate::sibling;
 use host::hint::{Exit, Failure, hinted, parsed};
 use host::shown::Shown;
+use host::version;
 use machine::local::{MACHINES, MachineRow, Machines};
 
 /// How both ends are done.
@@ -67,9 +68,10 @@ pub fn reach(
         bail!(keyless(ssh, &row.name));
     };
     remark(ssh, &at.probe, global)?;
+    let joined = joined(ssh, &standing, &machine)?;
     at.demand_programs()?;
     let host = Host::equip(at, global)?;
-    demand(&host, &standing, &machine, all)?;
+    demand(&host, &standing, joined, &machine, all)?;
     Ok(End { host, is_far: true, is_begun: false, addresses })
 }
 
@@ -93,7 +95,7 @@ pub fn here(name: &Name, flags: &Flags, owner: &Owner<'_>, global: &Global) -> R
     let connection = Connection::here(name.as_str(), state);
     let mut probe = ask(&connection, wish)?;
     let agent = sibling::find("agent")?.display().to_string();
-    probe.agent = Some((agent, env!("CARGO_PKG_VERSION").to_owned()));
+    probe.agent = Some((agent, version::own().to_owned()));
     let at = Reached::new(connection, probe, wish, global)?;
     let is_begun = at.standing()?.rekey;
     let host = Host::equip(at, global)?;
@@ -101,18 +103,29 @@ pub fn here(name: &Name, flags: &Flags, owner: &Owner<'_>, global: &Global) -> R
     Ok(End { host, is_far: false, is_begun, addresses })
 }
 
-/// Refuses a host that has neither the keys that the vault has of the machine, nor those that it
-/// had until an earlier attempt.
-fn demand(host: &Host, standing: &Standing, machine: &Machine<'_>, all: &Machines) -> Result<()> {
-    let Machine { vault, name, keys } = machine;
-    let joined = match &standing.joined {
-        Some(joined) if joined.vault == *vault && standing.keys => joined,
-        Some(joined) if joined.vault != *vault => bail!(hinted(
-            format!("`{}` is `{}` of another vault", host.host(), joined.name),
+/// Returns what a host has joined; refuses one that is no machine of the vault, before anything is
+/// sent there.
+fn joined<'a>(ssh: &str, standing: &'a Standing, machine: &Machine<'_>) -> Result<&'a Joined> {
+    match &standing.joined {
+        Some(joined) if joined.vault == machine.vault && standing.keys => Ok(joined),
+        Some(joined) if joined.vault != machine.vault => bail!(hinted(
+            format!("`{ssh}` is `{}` of another vault", joined.name),
             "name the host of the machine that is to get new keys; nothing was signed"
         )),
-        Some(_) | None => bail!(keyless(host.host(), name)),
-    };
+        Some(_) | None => bail!(keyless(ssh, machine.name)),
+    }
+}
+
+/// Refuses a host that has neither the keys that the vault has of the machine, nor those that it
+/// had until an earlier attempt.
+fn demand(
+    host: &Host,
+    standing: &Standing,
+    joined: &Joined,
+    machine: &Machine<'_>,
+    all: &Machines,
+) -> Result<()> {
+    let Machine { vault, name, keys } = machine;
     if standing.sealed {
         // They open for its agent alone; its pins have the name that the vault calls it by.
         if joined.name == **name {

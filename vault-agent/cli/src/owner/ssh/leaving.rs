@@ -17,7 +17,10 @@ use host::hint::hinted;
 use host::shown::Shown;
 
 /// The rank of a place that is surely the machine's.
-const SURE: u8 = 5;
+const SURE: Rank = (4, true);
+
+/// How surely a place is the machine's, and of like ones whether its agent is there.
+type Rank = (u8, bool);
 
 /// The machine that is looked for.
 pub struct Machine<'a> {
@@ -47,22 +50,17 @@ struct Found {
 
 impl Found {
     /// Tells how surely the machine is here.
-    fn rank(&self, machine: &Machine<'_>) -> u8 {
+    fn rank(&self, machine: &Machine<'_>) -> Rank {
         let is_here = self.standing.unit || self.probe.agent.is_some();
-        match &self.standing.joined {
-            Some(joined) if joined.vault == machine.vault && joined.name == *machine.name => {
-                if is_here {
-                    SURE
-                } else {
-                    4
-                }
-            }
+        let place = match &self.standing.joined {
+            Some(joined) if joined.vault == machine.vault && joined.name == *machine.name => 4,
             // Its name may have changed since.
             Some(joined) if joined.vault == machine.vault => 3,
             Some(_) => 2,
             None if !self.standing.is_nothing() => 1,
             None => 0,
-        }
+        };
+        (place, is_here)
     }
 }
 
