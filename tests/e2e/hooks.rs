@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -287,11 +286,7 @@ fn a_hook_waits_for_a_program_that_is_not_there_yet() {
     });
     assert_eq!(read(&host, "app.env").lines().last(), Some("KEY=first-value"));
     // Docker is installed.
-    let mut program = File::create(home(&host, "new")).unwrap();
-    program.write_all(b"#!/bin/sh\necho \"$@\" >> ran\n").unwrap();
-    drop(program);
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(home(&host, "new"), mode).unwrap();
+    tests::script(&home(&host, "new"), "#!/bin/sh\necho \"$@\" >> ran\n");
     std::fs::rename(home(&host, "new"), home(&host, "compose")).unwrap();
     all_is_well(&host);
     assert_eq!(read(&host, "ran"), "up -d\n", "once, and nobody has told it");

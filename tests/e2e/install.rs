@@ -66,8 +66,7 @@ fn systemd_is_asked_in_order_and_only_for_what_is_new() {
     let host = world.host("desk");
     let (home, runtime) = (host.dir.join("home"), host.dir.join("runtime"));
     fs::create_dir_all(runtime.join("systemd/private")).unwrap();
-    write(&home.join("systemctl"), SYSTEMCTL);
-    fs::set_permissions(home.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    tests::script(&home.join("systemctl"), SYSTEMCTL);
     let path = format!("{}:{}", home.display(), std::env::var("PATH").unwrap());
     let install = |host: &Host, args: &[&str]| {
         let mut command = host.command(host.bins.agent);
@@ -117,10 +116,7 @@ fn a_program_that_runs_already_is_told_or_started_anew() {
         command.env("PATH", &path).env("XDG_RUNTIME_DIR", &runtime);
         run(command.args(["install", "--user"]).args(more), "")
     };
-    let systemctl = |script: &str| {
-        write(&home.join("systemctl"), script);
-        fs::set_permissions(home.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
-    };
+    let systemctl = |script: &str| tests::script(&home.join("systemctl"), script);
     systemctl(SYSTEMCTL);
     let pid = host.agent.as_ref().unwrap().pid();
     refused(&install(host.bins.agent, &[]), &format!("`vault-agent` runs already (pid {pid})"));

@@ -2,7 +2,6 @@
 //! stream, over its user's own ssh, and nothing of a stream that was cut or changed.
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -39,9 +38,7 @@ impl Invited {
 
     fn fake(&self, name: &str, script: &str) {
         let file = self.fakes.join(name);
-        let text = format!("#!/bin/sh\n{script}\n");
-        std::fs::File::create(&file).unwrap().write_all(text.as_bytes()).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        tests::script(&file, &format!("#!/bin/sh\n{script}\n"));
     }
 
     /// What ssh was asked for.

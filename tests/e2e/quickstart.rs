@@ -5,7 +5,7 @@
 //! quickstart need ssh and systemd: `tests/interop/homelab` replays them.
 
 use std::collections::HashMap;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -192,8 +192,7 @@ fn write(file: &Path, text: &str) -> PathBuf {
 
 /// Writes a program for the shell.
 fn script(file: &Path, text: &str) {
-    write(file, &format!("#!/bin/sh\n{text}\n"));
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    tests::script(file, &format!("#!/bin/sh\n{text}\n"));
 }
 
 #[test]

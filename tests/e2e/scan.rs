@@ -2,7 +2,6 @@
 //! No value is ever shown.
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tests::{Host, Ran, World, bins, run};
@@ -229,8 +228,7 @@ fn a_hook_refuses_a_commit_with_a_value_in_it() {
     let hook = folder.join(".git/hooks/pre-commit");
 
     // A foreign hook stays, until it is told to make room; then it runs first.
-    put(&folder, ".git/hooks/pre-commit", b"#!/bin/sh\necho mine ran\n");
-    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    tests::script(&hook, "#!/bin/sh\necho mine ran\n");
     let ran = scan(&host, &sub, &["--install-hook"]);
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("is another hook"), "{}", ran.err);

@@ -336,9 +336,7 @@ fn where_systemd_runs_both_are_units() {
     fs::create_dir_all(runtime.join("systemd/private")).unwrap();
     fs::create_dir(bare.at("bin")).unwrap();
     for (name, text) in [("systemctl", SYSTEMCTL), ("loginctl", "#!/bin/sh\nexit 1\n")] {
-        let program = bare.at("bin").join(name);
-        host::files::write_private(&program, text.as_bytes()).unwrap();
-        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        tests::script(&bare.at("bin").join(name), text);
     }
     let path = format!("{}:{}", bare.at("bin").display(), std::env::var("PATH").unwrap());
     let setup = || {

@@ -4,11 +4,9 @@
 //! tried in `shared/src/wire`, `vault-server/tests/it/neighbours.rs` and `tests/evil/tomorrow.rs`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use host::files::{Access, replace_trusted};
 use rusqlite::Connection;
 use serde_json::Value;
 use shared::hash::Hash;
@@ -160,7 +158,7 @@ fn place(world: &World, program: &str, name: &str) -> &'static str {
     let folder = world.dir().join("bin");
     fs::create_dir_all(&folder).unwrap();
     let (file, new) = (folder.join(name), folder.join(format!(".{name}.new")));
-    fs::copy(program, &new).unwrap();
+    tests::executable(&new, Path::new(program), "");
     fs::rename(&new, &file).unwrap();
     Box::leak(file.to_str().unwrap().to_owned().into_boxed_str())
 }
@@ -216,8 +214,7 @@ fn systemctl(host: &Host, pid: u32) {
         "#!/bin/sh\necho \"$*\" >>\"$HOME/asked\"\ncase \"$*\" in *MainPID*) echo {pid};; esac\n"
     );
     let file = host.dir.join("home/systemctl");
-    replace_trusted(&file, script.as_bytes(), Access::PRIVATE).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    tests::script(&file, &script);
 }
 
 /// One host whose agent a systemd runs that is played here.

@@ -43,5 +43,5 @@ pub use daemon::Daemon;
 pub use host::{Host, PASSPHRASE, files_below};
 pub use neighbour::take_version;
 pub use port::Port;
-pub use program::{Bins, Ran, run};
+pub use program::{Bins, Ran, executable, run, script};
 pub use world::{MASTER, World, find_line};

@@ -1,6 +1,7 @@
 //! The programs under test: where they lie, and running one to its end.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Paths of the three programs under test.
@@ -47,6 +48,25 @@ impl Ran {
         assert!(self.code == 0, "exit {}\n{}\n{}", self.code, self.out, self.err);
         self.out
     }
+}
+
+/// Makes an executable file of `source`, or of `text` where that is `/dev/stdin`. Another process
+/// writes it: a file that this one has open for writing, its children that a neighbour test starts
+/// just then have open too, and the kernel starts no such file.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn executable(file: &Path, source: &Path, text: &str) {
+    let mut install = Command::new("install");
+    let _ = run(install.args(["-m", "755"]).args([source, file]), text).ok();
+}
+
+/// Makes a program for the shell.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn script(file: &Path, text: &str) {
+    executable(file, Path::new("/dev/stdin"), text);
 }
 
 /// Runs a command to its end, with `input` on its standard input.
