@@ -32,7 +32,17 @@ const CREDENTIAL: &str = "vault-server.key";
 /// A data directory that only its owner can read, locked for this program.
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    /// Gives the directory free at once: closing the file alone does not while a process that is
+    /// just being started holds a copy of it.
+    fn drop(&mut self) {
+        if let Err(why) = self.lock.unlock() {
+            tracing::warn!(%why, "the data directory stays locked until this program ends");
+        }
+    }
 }
 
 /// Returns the process that has a data directory locked, as far as the kernel tells.
@@ -119,7 +129,7 @@ impl DataDir {
             .open(&file)
             .with_context(|| format!("cannot open `{}`", file.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(std::fs::TryLockError::WouldBlock) => {
                 let shown = path.display();
                 let pid = holder(path).map(|pid| format!(" (pid {pid})")).unwrap_or_default();

@@ -156,7 +156,8 @@ fn say(
         Some(_) | None => {
             term.say(format!(
                 "its log ends at entry {end}. Start it with `vault-server run`, run `vault heal` on \
-                 every machine, then `vault resume` on the one with the admin key"
+                 every machine, then `vault resume` on the one with the admin key; with the kit and \
+                 without that key, `vault resume --kit -` on any of them"
             ));
         }
     }

@@ -45,7 +45,14 @@ impl Running {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let ended = tokio::spawn(vault_server::run(config, listener, shutdown));
+        let ended = tokio::spawn(async move {
+            let ended = vault_server::run(config, listener, shutdown).await;
+            // Who only finds the port closed is told why.
+            if let Err(why) = &ended {
+                println!("the server has ended: {why:#}");
+            }
+            ended
+        });
         Self { addr, stop: Some(stop), ended }
     }
 

@@ -217,6 +217,11 @@ const RECOVERY_ADVICE: &str = "
 
 const BREAK_GLASS: &str = "
 #
+# IF THE SERVER WAS RESTORED from a backup, and no admin's key is left, on any
+# machine of the vault:
+#
+#     vault resume --kit -
+#
 # IF NO MACHINE IS LEFT, and the server lives: on a fresh host, with the id of
 # the vault above,
 #
