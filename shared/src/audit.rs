@@ -9,7 +9,7 @@ use crate::error::{Code, Result};
 use crate::hash::Hash;
 use crate::name::Name;
 use crate::path::SecretPath;
-use crate::text::Text;
+use crate::text::{Text, is_invisible};
 use crate::time::Time;
 
 pub use words::{Kind, Op, Outcome};
@@ -20,6 +20,54 @@ const NODE: &[u8] = &[1];
 /// Process and user on a machine, as the machine tells, e.g. `python3[812] uid 1000`; or the signer
 /// of an entry.
 pub type Who = Text<256>;
+
+/// The AI agent that a process on a machine works for, as the machine tells, e.g. `claude-code`.
+pub type Agent = Text<64>;
+
+/// Most characters of a reason.
+pub const REASON: usize = 200;
+
+/// Why somebody wanted a secret, in their own words, on one line; [`reason`] makes it.
+pub type Reason = Text<{ 4 * REASON }>;
+
+/// Reads a reason; spaces around it do not count.
+///
+/// # Errors
+/// `E_LIMITS` for more than [`REASON`] characters, `E_PARSE` for none, and for a character that
+/// cannot be seen, such as a line's end.
+pub fn reason(text: &str) -> Result<Reason> {
+    let text = text.trim();
+    let count = text.chars().count();
+    if count == 0 {
+        return Err(Code::Parse.because("a reason without a word"));
+    }
+    if count > REASON {
+        let why = format!("a reason of {count} characters, {REASON} at most");
+        return Err(Code::Limits.because(why));
+    }
+    if text.chars().any(is_invisible) {
+        let why = "a reason with a line's end, or another character that cannot be seen";
+        return Err(Code::Parse.because(why));
+    }
+    text.parse()
+}
+
+/// Who asked on a machine, as the machine tells, and why, as they told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Process and user.
+    pub who: Who,
+    /// The AI agent that the process works for, if that shows.
+    pub agent: Option<Agent>,
+    /// Why, if they said so.
+    pub reason: Option<Reason>,
+}
+
+impl From<Who> for Asker {
+    fn from(who: Who) -> Self {
+        Self { who, agent: None, reason: None }
+    }
+}
 
 /// One thing that was asked or done, wherever it is told: by an agent, on the wire, in a record.
 /// Absent fields are left out of the JSON.
@@ -37,6 +85,12 @@ pub struct Fact {
     /// Process and user, for local accesses; the signer, where it is not the machine.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub who: Option<Who>,
+    /// The AI agent that the process works for, for local accesses.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<Agent>,
+    /// Why, in the caller's words, for local accesses.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Reason>,
     /// Peer address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub addr: Option<Text<64>>,
@@ -66,6 +120,8 @@ impl Fact {
             machine: None,
             key: None,
             who: None,
+            agent: None,
+            reason: None,
             addr: None,
             op,
             path: None,
@@ -74,6 +130,13 @@ impl Fact {
             count: None,
             result: Outcome::Ok,
         }
+    }
+
+    /// Says who asked, and why.
+    #[must_use]
+    pub fn by(self, asker: &Asker) -> Self {
+        let Asker { who, agent, reason } = asker.clone();
+        Self { who: Some(who), agent, reason, ..self }
     }
 
     /// Tells whether somebody was refused, as far as a result and what was asked tell.
@@ -225,6 +288,46 @@ mod tests {
         assert_eq!((known.op, known.result), (Op::Put, Outcome::Refused(Code::Denied)));
         let steering = record(r"read\u001b[2J", "ok", r#","x":1"#).fact.op;
         assert_eq!(steering.as_str(), r"read\u001b[2J");
+    }
+
+    #[test]
+    fn a_reason_is_one_line_that_can_be_seen() {
+        for (text, expected) in [
+            (" deploy of Ghost ", "deploy of Ghost"),
+            ("größer: 日本", "größer: 日本"),
+            (&"ü".repeat(REASON), &"ü".repeat(REASON)),
+        ] {
+            assert_eq!(reason(text).unwrap().as_str(), expected);
+        }
+        for (text, code) in [
+            ("", Code::Parse),
+            (" \t", Code::Parse),
+            ("a\nop=put", Code::Parse),
+            ("a\u{1b}[2J", Code::Parse),
+            ("a\u{202E}b", Code::Parse),
+            (&"ü".repeat(REASON + 1), Code::Limits),
+        ] {
+            assert_eq!(reason(text).unwrap_err().code, code, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn who_asked_is_told_with_agent_and_reason_or_left_out() {
+        let asker = Asker {
+            who: "vault[7] uid 1000".parse().unwrap(),
+            agent: Some("claude-code".parse().unwrap()),
+            reason: Some(reason("deploy").unwrap()),
+        };
+        let fact = Fact::new(Op::LocalRead).by(&asker);
+        let text = serde_json::to_string(&fact).unwrap();
+        let expected = concat!(
+            r#"{"who":"vault[7] uid 1000","agent":"claude-code","reason":"deploy","#,
+            r#""op":"local_read","result":"ok"}"#,
+        );
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact);
+        let plain = Fact::new(Op::LocalRead).by(&Asker::from(asker.who));
+        assert_eq!((plain.agent, plain.reason), (None, None));
     }
 
     #[test]

@@ -136,6 +136,36 @@ fn signs_of_life_do_not_bury_what_was_done() {
 }
 
 #[test]
+fn a_renamed_machine_is_found_by_either_name() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let read = |value: &str| {
+        let _ = rtx.vault(&["kv", "put", SECRET, &format!("k={value}")]).ok();
+        watch::poll("vps follows", || {
+            (vps.vault(&["kv", "get", "-field=k", SECRET]).out == value).then_some(())
+        });
+        let _ = vps.vault(&["write", "-f", "agent/sync"]).ok();
+    };
+    read("1");
+    let _ = rtx.vault(&["machine", "rename", "vps", "web", "--yes"]).ok();
+    read("2");
+    for name in ["vps", "web"] {
+        let found = rtx.vault(&["audit", "log", "--machine", name, "--op", "read", "-n", "1000"]);
+        assert!(found.err.contains(&format!("machine {name}: vps (until ")), "{}", found.err);
+        assert!(found.err.contains("), web\n"), "{}", found.err);
+        let has = |machine: &str, ver: &str| {
+            let row = |line: &&str| line.contains(&format!(" {machine} ")) && line.contains(ver);
+            found.out.lines().any(|line| row(&line))
+        };
+        assert!(has("vps", "v1") && has("web", "v2") && !has("rtx1080", "v"), "{}", found.out);
+    }
+    let other = rtx.vault(&["audit", "log", "--machine", "rtx1080", "-n", "1000"]);
+    assert!(!other.err.contains("machine rtx1080:"), "{}", other.err);
+    assert!(other.err.contains("signs of life are left out"), "{}", other.err);
+}
+
+#[test]
 fn a_removed_machine_gets_nothing_more_and_what_it_had_is_named() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");

@@ -6,6 +6,7 @@ mod access;
 mod addresses;
 mod admins;
 mod aftermath;
+mod ai_agents;
 mod audit;
 mod backup;
 mod bad_input;

@@ -68,8 +68,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "machine",
         &[
-            "paths", "binary", "render", "config", "running", "written", "identity", "joining",
-            "remote", "local", "findings",
+            "paths", "ai_tools", "binary", "render", "config", "running", "written", "identity",
+            "joining", "remote", "local", "findings",
         ],
     ),
     (

@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use host::hint::{Failure, hinted};
+use host::systemd::{self, Whose};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use machine::local::BODY;
+use machine::local::{BODY, REASON};
 use machine::paths::{Paths, demand_short};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -20,6 +21,9 @@ use tokio::net::UnixStream;
 /// How an agent comes to run.
 const STARTS: &str = "`systemctl start vault-agent` starts an installed one; `sudo vault-agent \
                       install`, or `vault-agent install --user`, installs it";
+/// The same where no systemd runs.
+const RUNS: &str = "`vault-agent run` runs it in a terminal; have what starts programs on this host \
+                    start that";
 /// How a host becomes a machine of a vault.
 const JOINS: &str = "run here the `vault-agent join` line that `vault machine add` prints on an \
                      admin's machine; `--state DIR` names another place";
@@ -29,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_mins(2);
 /// The same where only the end of a program is waited for, which has a limit of its own.
 const ENDLESS: Duration = Duration::from_hours(24 * 365);
+
+/// What the record of a read says where callers have to say why: these verbs show no value.
+const WHY: &str = "a command of vault-agent looks at a target or source";
 
 /// What stays as it is in the path of a request.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -47,16 +54,16 @@ pub fn ask<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<T> {
 
 /// As [`ask`], for what may not be there.
 pub fn find<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<Option<T>> {
-    let answered = exchanged(paths, Method::GET, route, Bytes::new(), PATIENCE)?;
+    let answered = exchanged(paths, Method::GET, route, Bytes::new(), (PATIENCE, Some(WHY)))?;
     if answered.0 == StatusCode::NOT_FOUND {
         return Ok(None);
     }
     parse(&success(answered)?).map(Some)
 }
 
-/// As [`ask`], for the bare bytes.
-pub fn bytes(paths: &Paths, route: &str) -> Result<Bytes> {
-    send(paths, Method::GET, route, Bytes::new(), PATIENCE)
+/// As [`ask`], for the bare bytes, which a person is shown: they say why.
+pub fn bytes(paths: &Paths, route: &str, reason: Option<&str>) -> Result<Bytes> {
+    success(exchanged(paths, Method::GET, route, Bytes::new(), (PATIENCE, reason))?)
 }
 
 /// Has the agent do what a route does.
@@ -91,7 +98,7 @@ fn send(
     body: Bytes,
     patience: Duration,
 ) -> Result<Bytes> {
-    success(exchanged(paths, method, route, body, patience)?)
+    success(exchanged(paths, method, route, body, (patience, Some(WHY)))?)
 }
 
 fn exchanged(
@@ -99,11 +106,11 @@ fn exchanged(
     method: Method,
     route: &str,
     body: Bytes,
-    patience: Duration,
+    (patience, reason): (Duration, Option<&str>),
 ) -> Result<(StatusCode, Bytes)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let sent = exchange(paths, method, route, body);
+        let sent = exchange(paths, method, route, body, reason);
         tokio::time::timeout(patience, sent).await.unwrap_or_else(|_| {
             bail!(Failure::remote(format!("the agent does not answer within {patience:?}")))
         })
@@ -132,7 +139,8 @@ pub fn is_running(paths: &Paths) -> bool {
 /// Says how an agent comes to run here: one whose host is in no vault cannot be started.
 pub fn starts(paths: &Paths) -> String {
     match has_joined(paths) {
-        true => STARTS.to_owned(),
+        true if systemd::runs(Whose::Host) => STARTS.to_owned(),
+        true => RUNS.to_owned(),
         false => format!("{}: {JOINS}", unjoined(paths)),
     }
 }
@@ -168,12 +176,17 @@ async fn exchange(
     method: Method,
     route: &str,
     body: Bytes,
+    reason: Option<&str>,
 ) -> Result<(StatusCode, Bytes)> {
     let stream = connect(paths).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri(format!("/v1/{route}"));
+    let request = match reason {
+        Some(reason) => request.header(REASON, HeaderValue::from_bytes(reason.as_bytes())?),
+        None => request,
+    };
     let request = request.header(HOST, "localhost").body(Full::new(body))?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();

@@ -138,6 +138,7 @@ words! {
     LocalRead = "local_read",
     LocalList = "local_list",
     LocalMetadata = "local_metadata",
+    LocalMetaSet = "local_meta_set",
     LocalSubkeys = "local_subkeys",
     LocalPut = "local_put",
     LocalPatch = "local_patch",
@@ -177,6 +178,7 @@ const KINDS: [(Kind, &[&str]); 3] = [
             "local_delete",
             "local_undelete",
             "local_destroy",
+            "local_meta_set",
             "local_forget",
         ],
     ),
@@ -208,6 +210,20 @@ impl Op {
     /// Tells whether a machine tells this of itself, rather than the server having seen it.
     pub fn is_local(&self) -> bool {
         self.as_str().starts_with("local_")
+    }
+
+    /// Tells whether agents ask this all the time, whatever anybody does.
+    pub fn is_machinery(&self) -> bool {
+        const OPS: [Op; 7] = [
+            Op::Log,
+            Op::Follow,
+            Op::BlobPut,
+            Op::Report,
+            Op::Targets,
+            Op::AuditRead,
+            Op::AuditLeaves,
+        ];
+        OPS.contains(self)
     }
 
     /// Returns what it amounts to.
@@ -250,6 +266,8 @@ words! {
     Conflict = "conflict",
     /// An agent refused a local caller.
     Denied = "denied",
+    /// An agent refused a caller who gave no reason.
+    NoReason = "no_reason",
     /// An agent could not get the content.
     Unavailable = "unavailable",
     /// The key belongs to no active machine.
@@ -310,6 +328,7 @@ mod tests {
             (Op::Deliver, Kind::Read),
             (Op::LocalPatch, Kind::Write),
             (Op::AccessSet, Kind::Act),
+            (Op::LocalMetaSet, Kind::Write),
             (Op::LocalSubkeys, Kind::Other),
             (Op::from("of_tomorrow"), Kind::Other),
         ] {

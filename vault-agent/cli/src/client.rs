@@ -192,7 +192,7 @@ fn headers(place: &Endpoint, options: &Options) -> Result<HeaderMap, Error> {
         let wrong = |what: &str| Error::setup(format!("{what} is not allowed in HTTP"));
         let parsed = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| wrong(&format!("header name `{name}`")))?;
-        let mut value = HeaderValue::from_str(value)
+        let mut value = HeaderValue::from_bytes(value.as_bytes())
             .map_err(|_| wrong(&format!("the value of header `{parsed}`")))?;
         value.set_sensitive(true);
         all.append(parsed, value);

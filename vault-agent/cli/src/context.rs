@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
+use shared::audit;
 use shared::duration;
 use shared::time::Time;
 
@@ -17,7 +18,8 @@ use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
 use host::shown::Shown;
 use host::term::Term;
-use machine::local::NO_WAIT;
+use machine::ai_tools;
+use machine::local::{AI_AGENT, NO_WAIT, REASON};
 use machine::paths::Paths;
 
 /// Flags of every command, with HashiCorp's names; help shows them by `vault help flags` alone.
@@ -63,6 +65,9 @@ pub struct Flags {
     /// Follow no redirect [env: VAULT_DISABLE_REDIRECTS]
     #[arg(long, global = true, hide = true)]
     pub disable_redirects: bool,
+    /// Say why, on one line; it stands in the audit log [env: VAULT_REASON]
+    #[arg(long, global = true, hide = true, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Do not wait until this host's own files have what was written
     #[arg(long, global = true, hide = true)]
     pub no_wait: bool,
@@ -178,6 +183,11 @@ impl Global {
             return Err(Error::Setup(fault.hint(hint)));
         }
         let mut options = self.options(self.token(&place))?;
+        // The agent looks for itself, but not into the environment of other users' processes.
+        if place.is_here() && options.show.is_none() {
+            let agent = ai_tools::by_environment(|name| self.env(name));
+            options.headers.extend(agent.map(|agent| (AI_AGENT.to_owned(), agent)));
+        }
         change(&place, &mut options);
         Client::new(place, options)
     }
@@ -238,6 +248,7 @@ impl Global {
         headers.extend(self.wrap_ttl().map(|(_, ttl)| ("X-Vault-Wrap-TTL".to_owned(), ttl)));
         let mfa = flags.mfa.iter().cloned().chain(self.env("VAULT_MFA"));
         headers.extend(mfa.map(|value| ("X-Vault-MFA".to_owned(), value)));
+        headers.extend(self.reason()?.map(|reason| (REASON.to_owned(), reason)));
         if flags.no_wait {
             headers.push((NO_WAIT.to_owned(), "true".to_owned()));
         }
@@ -245,6 +256,16 @@ impl Global {
             headers.push(("X-Vault-Policy-Override".to_owned(), "true".to_owned()));
         }
         Ok(headers)
+    }
+
+    /// Returns why the command is run, if somebody says so.
+    fn reason(&self) -> Result<Option<String>, Error> {
+        let flag = self.flags.reason.clone().map(|text| ("--reason", text));
+        let said = flag.or_else(|| Some(("VAULT_REASON", self.env("VAULT_REASON")?)));
+        let Some((name, text)) = said.filter(|(_, text)| !text.is_empty()) else { return Ok(None) };
+        let reason = audit::reason(&text);
+        let reason = reason.map_err(|why| Error::setup(format!("{name}: {}", why.detail)))?;
+        Ok(Some(reason.to_string()))
     }
 
     /// Returns how long the token is to live that answers are to be wrapped in, and who says so.

@@ -77,6 +77,8 @@ pub(crate) struct World {
     err: Buffer,
     /// Whether stdout and stderr are terminals.
     pub tty: bool,
+    /// Whether a person sits at stdin.
+    pub asked: bool,
     server: Option<Server>,
 }
 
@@ -89,6 +91,7 @@ impl World {
             out: Buffer::default(),
             err: Buffer::default(),
             tty: false,
+            asked: false,
             server: None,
         }
     }
@@ -159,6 +162,7 @@ impl World {
         let input = io::Cursor::new(self.stdin.clone().into_bytes());
         let mut term = Term::piped(input, self.out.clone(), self.err.clone());
         (term.out_is_tty, term.err_is_tty) = (self.tty, self.tty);
+        term.in_is_tty = self.asked;
         term
     }
 

@@ -86,6 +86,11 @@ pub struct Api {
     /// Where their token is kept, if not at its usual place.
     #[serde(deserialize_with = "some_absolute")]
     pub token_file: Option<PathBuf>,
+    /// Who has to say why they read or write.
+    pub require_reason: RequireReason,
+    /// Names of programs that count as AI agents, besides those that are known.
+    #[serde(deserialize_with = "ai_tools")]
+    pub ai_tools: Vec<String>,
 }
 
 impl Api {
@@ -113,6 +118,19 @@ pub enum Auth {
     Token,
     /// Nothing: every process of this host is trusted.
     Loopback,
+}
+
+/// Who has to say why they read or write a secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequireReason {
+    /// Nobody.
+    #[default]
+    Never,
+    /// Callers that work for an AI agent, as far as that shows.
+    Agents,
+    /// Everybody.
+    All,
 }
 
 /// The file as it is written.
@@ -218,6 +236,22 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     match servers.iter().find(|server| !is_address(server)) {
         Some(bad) => Err(D::Error::custom(format!("server `{bad}` is not `host:port`"))),
         None => Ok(servers),
+    }
+}
+
+fn ai_tools<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let tools = Vec::<String>::deserialize(deserializer)?;
+    let is_name = |name: &&String| {
+        !name.is_empty()
+            && name.len() <= 64
+            && name.chars().all(|c| c.is_ascii_graphic() && c != '/')
+    };
+    match tools.iter().find(|name| !is_name(name)) {
+        Some(bad) => Err(D::Error::custom(format!(
+            "`{}` is no name of a program: give it as `ps` shows it, without folder and spaces",
+            bad.escape_debug()
+        ))),
+        None => Ok(tools),
     }
 }
 

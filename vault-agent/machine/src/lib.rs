@@ -4,6 +4,9 @@
 /// Where state, configuration and socket live.
 pub mod paths;
 
+/// Which programs are AI agents.
+pub mod ai_tools;
+
 /// Bytes among the values of a secret.
 pub mod binary;
 /// Formats of target files, and the reader of `.env` files.

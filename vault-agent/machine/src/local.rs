@@ -30,12 +30,12 @@ use shared::time::Time;
 pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use exposure::{Borne, Copied, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow};
-pub use headers::{AGENT, CACHE_AGE, NO_WAIT, OFFLINE};
+pub use headers::{AGENT, AI_AGENT, CACHE_AGE, NO_WAIT, OFFLINE, REASON};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};
 pub use review::{
-    BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, OpTold,
-    PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
+    BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, NAMES,
+    OpTold, PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
 };
 pub use row::TargetRow;
 pub use server::{ADOPT, AdoptRequest, SERVER, ServerView, Trust};

@@ -136,7 +136,7 @@ pub(super) async fn sync(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 /// Runs the hook of a target once more, and tells what came of it.
 pub(super) async fn hook(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let HookRequest { target } = call.typed().await?;
-    tracing::info!(who = %call.caller.who, target = %target.display(), "a hook is run by hand");
+    tracing::info!(who = %call.caller.by.who, target = %target.display(), "a hook is run by hand");
     let ran = match &call.api.targets {
         Some(targets) => targets.run_hook(target).await,
         None => Err(NoRun::Gone),
@@ -165,7 +165,7 @@ pub(super) async fn heal(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
             return Err(ApiFault::Refused(format!("the alarm `{alarm}` ends by itself")));
         }
         call.api.engine.clear_alarm(&alarm);
-        tracing::warn!(alarm, who = %call.caller.who, "alarm cleared by hand");
+        tracing::warn!(alarm, who = %call.caller.by.who, "alarm cleared by hand");
         return Ok(envelope::plain(&Healed::default()));
     }
     Ok(envelope::plain(&call.api.engine.heal(code).await.map_err(remote)?))
@@ -177,7 +177,7 @@ pub(super) async fn server(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
         return Ok(envelope::plain(&call.api.engine.server()));
     }
     let trust: Trust = call.only(Verb::Write)?.typed().await?;
-    tracing::warn!(server = %trust.server, who = %call.caller.who, "a server is vouched for");
+    tracing::warn!(server = %trust.server, who = %call.caller.by.who, "a server is vouched for");
     call.api.engine.trust(trust).await.map_err(remote)?;
     Ok(envelope::plain(&call.api.engine.server()))
 }
@@ -185,7 +185,7 @@ pub(super) async fn server(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
 /// Gives the vault to the server that is vouched for here.
 pub(super) async fn adopt(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let AdoptRequest { claim } = call.typed().await?;
-    tracing::warn!(who = %call.caller.who, "the vault is given to another server");
+    tracing::warn!(who = %call.caller.by.who, "the vault is given to another server");
     call.api.engine.adopt(claim).await.map_err(remote)?;
     Ok(envelope::plain(&call.api.engine.server()))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::http::{HeaderMap, HeaderName, Uri, header};
-use shared::audit::Who;
+use shared::audit::{Agent, Asker, Who};
 use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{Mutex, OnceCell};
@@ -19,6 +19,7 @@ use host::files::{self, Access};
 use host::hint::hinted;
 use machine::config::{self, Allow, Auth};
 
+use super::asker::Askers;
 use super::error::ApiFault;
 use super::hosts::{Hosts, Origin};
 use super::loopback::{Ends, Owner, Owners};
@@ -34,18 +35,39 @@ const GROUP: &str = "vault";
 #[derive(Clone, Debug)]
 pub(super) enum Peer {
     /// A user that may use the socket, or this very process.
-    Allowed(Who),
+    Allowed(Local),
     /// Another user on the socket.
-    Stranger(Who),
+    Stranger(Local),
     /// Somebody over TCP, who is looked for when their name is first needed.
-    Tcp(Ends, OnceCell<Who>),
+    Tcp(Ends, OnceCell<Local>),
+}
+
+/// A caller, as far as the connection tells.
+#[derive(Clone, Debug)]
+pub(super) struct Local {
+    who: Who,
+    /// The process, where it is known.
+    pid: Option<i32>,
+    /// The AI agent that it works for; looked for when it is first needed.
+    agent: OnceCell<Option<Agent>>,
+}
+
+impl Local {
+    fn new(pid: Option<i32>, uid: u32) -> Self {
+        Self { pid, ..Self::named(process::describe(pid, uid)) }
+    }
+
+    /// A caller of whom nothing but this is known.
+    const fn named(who: Who) -> Self {
+        Self { who, pid: None, agent: OnceCell::const_new() }
+    }
 }
 
 impl Peer {
     /// This process calling itself.
     pub(super) fn inside() -> Self {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
-        Self::Allowed(process::describe(Some(pid), rustix::process::getuid().as_raw()))
+        Self::Allowed(Local::new(Some(pid), rustix::process::getuid().as_raw()))
     }
 
     /// A caller over TCP.
@@ -57,8 +79,8 @@ impl Peer {
 /// A caller that was let in.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    /// Process and user, for the audit log.
-    pub(super) who: Who,
+    /// Who asks, and why, for the audit log.
+    pub(super) by: Asker,
     /// What they may do.
     pub(super) scope: Scope,
 }
@@ -79,6 +101,7 @@ pub(super) struct Gate {
     /// What is wrong with `allow`, for people.
     pub(super) unknown: Vec<String>,
     owners: Owners,
+    pub(super) askers: Askers,
     slow: Mutex<()>,
 }
 
@@ -97,6 +120,7 @@ impl Gate {
             tokens,
             unknown: Vec::new(),
             owners: Owners::default(),
+            askers: Askers::new(options),
             slow: Mutex::new(()),
         };
         for allow in &options.allow {
@@ -145,24 +169,26 @@ impl Gate {
                 && pid.is_some_and(|pid| {
                     process::groups(pid, uid).iter().any(|group| self.groups.contains(group))
                 }));
-        let who = process::describe(pid, uid);
-        if allowed { Peer::Allowed(who) } else { Peer::Stranger(who) }
+        let local = Local::new(pid, uid);
+        if allowed { Peer::Allowed(local) } else { Peer::Stranger(local) }
     }
 
-    /// Returns process and user at the other end of a connection, for the audit log.
-    pub(super) async fn who(&self, peer: &Peer) -> Who {
-        match peer {
-            Peer::Allowed(who) | Peer::Stranger(who) => who.clone(),
-            Peer::Tcp(ends, who) => who.get_or_init(|| self.look_for(*ends)).await.clone(),
-        }
+    /// Returns who is at the other end of a connection, for the audit log.
+    pub(super) async fn asker(&self, peer: &Peer) -> Asker {
+        let local = match peer {
+            Peer::Allowed(local) | Peer::Stranger(local) => local,
+            Peer::Tcp(ends, local) => local.get_or_init(|| self.look_for(*ends)).await,
+        };
+        let agent = local.agent.get_or_init(|| self.askers.agent_of(local.pid)).await.clone();
+        Asker { agent, ..local.who.clone().into() }
     }
 
-    async fn look_for(&self, ends: Ends) -> Who {
+    async fn look_for(&self, ends: Ends) -> Local {
         match self.owners.of(ends).await {
-            Some(Owner { uid, pid: Some(pid) }) => process::describe(Some(pid), uid),
-            Some(Owner { uid, pid: None }) => Who::lossy(&format!("tcp uid {uid}")),
+            Some(Owner { uid, pid: Some(pid) }) => Local::new(Some(pid), uid),
+            Some(Owner { uid, pid: None }) => Local::named(Who::lossy(&format!("tcp uid {uid}"))),
             // Of another network namespace, as containers are, or gone.
-            None => Who::lossy(&format!("tcp {}", ends.0.ip().to_canonical())),
+            None => Local::named(Who::lossy(&format!("tcp {}", ends.0.ip().to_canonical()))),
         }
     }
 
@@ -198,7 +224,7 @@ impl Gate {
         let given = given_token(headers);
         let issued = given.is_some_and(tokens::is_issued);
         if let Some(token) = given.and_then(|given| self.tokens.find(given)) {
-            return Ok(Caller { who: self.who(peer).await, scope: Scope::Limited(token) });
+            return self.caller(peer, headers, Scope::Limited(token)).await;
         }
         let open = match peer {
             // Whoever shows a token that has ended does not mean to do without one.
@@ -211,16 +237,26 @@ impl Gate {
             }),
         };
         if open {
-            return Ok(Caller { who: self.who(peer).await, scope: Scope::All });
+            return self.caller(peer, headers, Scope::All).await;
         }
         if given.is_some() {
-            let who = self.who(peer).await;
+            let who = self.asker(peer).await.who;
             tracing::warn!(%who, "a wrong token was shown");
             let _turn = self.slow.lock().await;
             tokio::time::sleep(SLOW).await;
             return Err(ApiFault::InvalidToken);
         }
         Err(ApiFault::Denied)
+    }
+
+    async fn caller(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<Caller, ApiFault> {
+        let by = self.askers.heard(self.asker(peer).await, headers)?;
+        Ok(Caller { by, scope })
     }
 }
 

@@ -36,6 +36,12 @@ pub(super) enum ApiFault {
     /// As [`ApiFault::Denied`], where it helps to say more.
     #[error("{0}")]
     Forbidden(String),
+    /// The caller has to say why, and has not; who has to.
+    #[error(
+        "a reason is wanted of {0}, and none was given\nhint: say why with `--reason TEXT`, or in \
+         the header `X-Vault-Reason`; it stands in the audit log"
+    )]
+    NoReason(String),
     /// A token was shown that lets nobody in.
     #[error("2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")]
     InvalidToken,
@@ -189,6 +195,7 @@ impl ApiFault {
             Self::Denied
             | Self::Substituted
             | Self::NoGrant(_)
+            | Self::NoReason(_)
             | Self::InvalidToken
             | Self::Forbidden(_)
             | Self::Preflight(_) => StatusCode::FORBIDDEN,

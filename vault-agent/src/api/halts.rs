@@ -1,12 +1,13 @@
 //! `agent/resume`, `agent/accept`, `agent/set-aside`: the ways out of a halt, for this machine's
 //! owner.
 
-use shared::audit::{Fact, Op, Outcome};
+use shared::audit::{Fact, Op};
 use shared::path::SecretPath;
 
 use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
+use super::kv::require_reason;
 use super::request::{Call, Verb};
 use machine::local::{AcceptRequest, ResumeRequest};
 use machine::render::Text;
@@ -24,7 +25,7 @@ pub(super) async fn resume(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
 /// Ends `E_FORK` by a head that an admin has confirmed.
 pub(super) async fn accept(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let AcceptRequest { head } = call.typed().await?;
-    tracing::warn!(%head, who = %call.caller.who, "a head is accepted by hand");
+    tracing::warn!(%head, who = %call.caller.by.who, "a head is accepted by hand");
     Ok(envelope::plain(&call.api.engine.accept(head).await.map_err(remote)?))
 }
 
@@ -33,7 +34,7 @@ pub(super) async fn set_aside(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault
     let engine = &call.api.engine;
     if call.verb == Verb::Delete {
         engine.clear_set_aside().await.map_err(remote)?;
-        tracing::warn!(who = %call.caller.who, "what was set aside is dropped");
+        tracing::warn!(who = %call.caller.by.who, "what was set aside is dropped");
         return Ok(envelope::no_content());
     }
     let call = call.only(Verb::Read)?;
@@ -45,9 +46,10 @@ pub(super) async fn set_aside(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault
 
 /// Answers the content of a version that was set aside; that it was read is on record first.
 async fn content(api: &Api, call: &Call<'_>, path: SecretPath) -> Result<ApiAnswer, ApiFault> {
+    require_reason(call, Op::LocalRead, &path).await?;
     let content = api.engine.open_set_aside(&path).await.map_err(remote)?;
-    let (who, ver) = (Some(call.caller.who.clone()), Some(content.ver));
-    let read = Fact { who, path: Some(path), ver, result: Outcome::Ok, ..Fact::new(Op::LocalRead) };
+    let (path, ver) = (Some(path), Some(content.ver));
+    let read = Fact { path, ver, ..Fact::new(Op::LocalRead).by(&call.caller.by) };
     let recorded = api.engine.record(read).await;
     recorded.map_err(|why| ApiFault::Broken(format!("{why:#}")))?;
     let mut text = Text::default();

@@ -40,7 +40,7 @@ async fn changed(call: &Call<'_>, op: Op) -> Result<SecretPath, ApiFault> {
     }
     let path: SecretPath = format!("{}/{name}", call.mount).parse()?;
     // The name of a secret that this may make is to be in Unicode's form NFC.
-    if matches!(op, Op::LocalPut | Op::LocalPatch | Op::LocalMetadata) {
+    if matches!(op, Op::LocalPut | Op::LocalPatch | Op::LocalMetaSet) {
         demand_nfc(path.as_str())?;
     }
     require(call, op, &path, Right::Write).await?;
@@ -50,7 +50,7 @@ async fn changed(call: &Call<'_>, op: Op) -> Result<SecretPath, ApiFault> {
 /// Lets the caller go on if they have a right on `path`, or records that they have not.
 async fn require(call: &Call<'_>, op: Op, path: &SecretPath, right: Right) -> Result<(), ApiFault> {
     if call.may(path, right) {
-        return Ok(());
+        return if right == Right::Look { Ok(()) } else { require_reason(call, op, path).await };
     }
     record(call, op, path, None, Outcome::Denied).await?;
     if !call.caller.scope.covers(path, right) {
@@ -60,6 +60,17 @@ async fn require(call: &Call<'_>, op: Op, path: &SecretPath, right: Right) -> Re
         return Err(ApiFault::Substituted);
     }
     Err(no_grant(call, path, right).map_or(ApiFault::Denied, ApiFault::NoGrant))
+}
+
+/// Lets the caller go on unless they have to say why and have not, which is on record then.
+pub(super) async fn require_reason(
+    call: &Call<'_>,
+    op: Op,
+    path: &SecretPath,
+) -> Result<(), ApiFault> {
+    let Some(fault) = call.api.gate.askers.lacks_reason(&call.caller.by) else { return Ok(()) };
+    record(call, op, path, None, Outcome::NoReason).await?;
+    Err(fault)
 }
 
 /// Says which command would give this machine the right, and where to run it, to those who may know
@@ -83,7 +94,7 @@ fn no_grant(call: &Call<'_>, path: &SecretPath, right: Right) -> Option<String> 
 
 /// Writes a change of a secret; what is not there is passed over.
 async fn apply(call: &Call<'_>, path: &SecretPath, change: Change) -> Result<ApiAnswer, ApiFault> {
-    match call.api.engine.write(call.caller.who.clone(), vec![change]).await {
+    match call.api.engine.write(call.caller.by.clone(), vec![change]).await {
         Ok(_) => settled(call, path).await,
         Err(WriteError::Missing) => {}
         Err(error) => return Err(error.into()),
@@ -119,8 +130,8 @@ async fn record(
     ver: Option<u64>,
     result: Outcome,
 ) -> Result<(), ApiFault> {
-    let (who, path) = (Some(call.caller.who.clone()), Some(path.clone()));
-    let access = Fact { who, path, ver, result, ..Fact::new(op) };
+    let path = Some(path.clone());
+    let access = Fact { path, ver, result, ..Fact::new(op).by(&call.caller.by) };
     call.api.engine.record(access).await.map_err(|why| ApiFault::Broken(format!("{why:#}")))
 }
 
@@ -132,8 +143,8 @@ pub(super) async fn record_stranger(api: &Api, peer: &Peer, path: &str) -> Resul
         return Ok(());
     }
     let Ok(path) = looked_at(mount, path) else { return Ok(()) };
-    let (who, path) = (Some(api.gate.who(peer).await), Some(path));
-    let access = Fact { who, path, result: Outcome::Denied, ..Fact::new(Op::LocalRead) };
+    let (by, path, result) = (api.gate.asker(peer).await, Some(path), Outcome::Denied);
+    let access = Fact { path, result, ..Fact::new(Op::LocalRead).by(&by) };
     api.engine.record(access).await.map_err(|why| ApiFault::Broken(format!("{why:#}")))
 }
 

@@ -4,16 +4,19 @@
 //! 1. `oneshot`, `credentials`
 //! 2. `listen`
 //! 3. `route`
-//! 4. `kv`, `sys`, `auth`, `agent`, `halts`
-//! 5. `request`
-//! 6. `context`
-//! 7. `caller`
-//! 8. `json`, `tokens`
-//! 9. `hosts`
-//! 10. `error`, `unread`
-//! 11. `envelope`, `loopback`, `places`, `process`
+//! 4. `sys`, `auth`, `agent`, `halts`, `review`
+//! 5. `kv`
+//! 6. `request`
+//! 7. `context`
+//! 8. `caller`
+//! 9. `asker`, `json`, `tokens`
+//! 10. `hosts`
+//! 11. `error`, `unread`
+//! 12. `ancestry`, `envelope`, `loopback`, `places`, `process`
 
 mod agent;
+mod ancestry;
+mod asker;
 mod auth;
 mod caller;
 mod context;

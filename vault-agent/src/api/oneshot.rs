@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn answer_on(stream: UnixStream, paths: &Paths, offline: bool) -> Result<()> {
     let _turn = wait_for_turn(paths, PATIENCE)?;
     let engine = Engine::open(paths)?;
-    let addresses = Config::load_or_default(&paths.config)?.server;
+    let Config { server: addresses, api, .. } = Config::load_or_default(&paths.config)?;
     if !offline {
         // A server that accepts and says nothing must not keep the caller waiting.
         match timeout(REACH, engine.connect_once(&addresses)).await {
@@ -45,7 +45,10 @@ pub async fn answer_on(stream: UnixStream, paths: &Paths, offline: bool) -> Resu
             Err(_) => tracing::debug!("answering from the cache: the server does not answer"),
         }
     }
-    let api = Arc::new(Api::open(engine.clone(), paths, &config::Api::default(), None)?);
+    // What is demanded of callers holds here, too.
+    let config::Api { require_reason, ai_tools, .. } = api;
+    let options = config::Api { require_reason, ai_tools, ..config::Api::default() };
+    let api = Arc::new(Api::open(engine.clone(), paths, &options, None)?);
     let (_stop, shutdown) = watch::channel(false);
     listen::one(stream, api, Peer::inside(), shutdown, Place::alone()).await;
     if let Err(why) = engine.settle().await {

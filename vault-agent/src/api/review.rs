@@ -1,7 +1,7 @@
-//! `agent/log`, `agent/acts`, `agent/admins`, `agent/writers`, `agent/removed`, `agent/paths`,
-//! `agent/keys` and `agent/exposure`: entries of the log in words, what somebody has signed, who
-//! signs, who wrote which version, which machines are out, which secrets there are, which of them
-//! hold a key, and which a machine could read.
+//! `agent/log`, `agent/acts`, `agent/admins`, `agent/writers`, `agent/removed`, `agent/names`,
+//! `agent/paths`, `agent/keys` and `agent/exposure`: entries of the log in words, what somebody has
+//! signed, who signs, who wrote which version, which machines are out, what one was called, which
+//! secrets there are, which of them hold a key, and which a machine could read.
 
 use std::collections::BTreeMap;
 
@@ -55,6 +55,12 @@ pub(super) async fn removed(api: &Api) -> Result<ApiAnswer, ApiFault> {
     Ok(envelope::plain(&removed.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
 }
 
+/// Answers each name that a machine bore.
+pub(super) async fn names(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let found = call.api.engine.names(call.query.get("machine").unwrap_or_default()).await;
+    Ok(envelope::plain(&found.map_err(of_log)?))
+}
+
 /// Answers the path of every secret that is or was there: what can stand in a record.
 pub(super) fn paths(api: &Api) -> ApiAnswer {
     envelope::plain(&api.engine.state(|state| state.paths().cloned().collect::<Vec<_>>()))
@@ -68,9 +74,8 @@ pub(super) async fn keys(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let broken = |why: anyhow::Error| ApiFault::Broken(format!("{why:#}"));
     let found = engine.holders(&name).await.map_err(broken)?;
     for holder in &found.secrets {
-        let (who, path) = (Some(call.caller.who.clone()), Some(holder.path.clone()));
-        let ver = holder.holds.last().copied();
-        let looked = Fact { who, path, ver, ..Fact::new(Op::LocalSubkeys) };
+        let (path, ver) = (Some(holder.path.clone()), holder.holds.last().copied());
+        let looked = Fact { path, ver, ..Fact::new(Op::LocalSubkeys).by(&call.caller.by) };
         engine.record(looked).await.map_err(broken)?;
     }
     Ok(envelope::plain(&found))
@@ -82,20 +87,25 @@ pub(super) async fn keys(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let engine = &call.api.engine;
     let found = engine.exposure(call.query.get("machine").unwrap_or_default()).await;
-    let found = found.map_err(|why| match why.downcast::<Error>() {
-        Ok(error) => error.into(),
-        Err(why) => ApiFault::Broken(format!("{why:#}")),
-    })?;
+    let found = found.map_err(of_log)?;
     let keys = found.secrets.iter().flat_map(|secret| &secret.keys);
     let copies = keys.flat_map(|key| &key.copies).map(|copied| (copied.path.clone(), None));
     let mut looked_at: BTreeMap<SecretPath, Option<u64>> = copies.collect();
     let secrets = found.secrets.iter().filter(|secret| !secret.keys.is_empty());
     looked_at.extend(secrets.map(|it| (it.path.clone(), it.versions.last().copied())));
     for (path, ver) in looked_at {
-        let (who, path) = (Some(call.caller.who.clone()), Some(path));
-        let looked = Fact { who, path, ver, ..Fact::new(Op::LocalSubkeys) };
+        let path = Some(path);
+        let looked = Fact { path, ver, ..Fact::new(Op::LocalSubkeys).by(&call.caller.by) };
         let recorded = engine.record(looked).await;
         recorded.map_err(|why| ApiFault::Broken(format!("{why:#}")))?;
     }
     Ok(envelope::plain(&found))
+}
+
+/// What a rule of the log refuses, or a fault of this machine.
+fn of_log(why: anyhow::Error) -> ApiFault {
+    match why.downcast::<Error>() {
+        Ok(error) => error.into(),
+        Err(why) => ApiFault::Broken(format!("{why:#}")),
+    }
 }

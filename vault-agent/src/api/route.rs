@@ -146,6 +146,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "exposure" => review::exposure(call.only(Verb::Read)?).await,
         "audit" => agent::audit(call.only(Verb::Read)?).await,
         "log" => review::log(call.only(Verb::Read)?).await,
+        "names" => review::names(call.only(Verb::Read)?).await,
         "removed" => review::removed(call.only(Verb::Read)?.api).await,
         "admins" => review::admins(call.only(Verb::Read)?.api).await,
         "writers" => review::writers(call.only(Verb::Read)?),

@@ -303,7 +303,10 @@ mod tests {
         let content = PutContent::Whole(br#"{"A":"1"}"#[..].into());
         let (path, kind) = ("secret/a".parse().unwrap(), shared::blob::Kind::Kv);
         let put = Change::Put { path, kind, content, cas: None };
-        lone.engine().write("a test".parse().unwrap(), vec![put]).await.unwrap();
+        lone.engine()
+            .write("a test".parse::<shared::audit::Who>().unwrap(), vec![put])
+            .await
+            .unwrap();
         configure(&["a", "b"]);
         daemon.reload();
         daemon.refresh();

@@ -23,7 +23,7 @@ use super::read::{self, Reach};
 use super::rights::may_read;
 use super::types::ReadError;
 use crate::state;
-use machine::local::{Exposed, Exposure};
+use machine::local::{Borne, Exposed, Exposure};
 
 /// Walks the log from its beginning, whose entries were verified when they came, and opens what
 /// this machine reads of what the other one could: named by a name that it bore, or by its number.
@@ -48,16 +48,29 @@ pub(super) async fn of(parts: &Arc<Parts>, asked: String) -> Result<Exposure> {
     Ok(Exposure { number, names, removed, namesakes, secrets, unsearched })
 }
 
-type Seen = BTreeMap<SecretPath, BTreeSet<u64>>;
+/// Returns each name that a machine bore, which is named by one of them, or by its number.
+pub(super) async fn names(parts: &Parts, asked: String) -> Result<Vec<Borne>> {
+    let missing = format!("machine `{asked}`");
+    let lives = parts.store.read(|conn| Ok(lives(conn))).await??;
+    let life = lives.find(&asked).ok_or_else(|| Code::Missing.because(missing))?;
+    Ok(life.names.clone())
+}
 
-fn walk(conn: &rusqlite::Connection, asked: &str) -> Result<Option<(Life, Vec<Number>, Seen)>> {
+/// Walks what owners have signed, as machines sign no entry that changes who is who.
+fn lives(conn: &rusqlite::Connection) -> Result<Lives> {
     let mut lives = Lives::default();
     let upto = state::log::head(conn)?.map_or(0, |(seq, _)| seq);
-    // Machines sign no entry that changes who is who.
     state::log::by_owners(conn, upto, |_, envelope| {
         lives.step(&parse_strict(&envelope.body)?);
         Ok(())
     })?;
+    Ok(lives)
+}
+
+type Seen = BTreeMap<SecretPath, BTreeSet<u64>>;
+
+fn walk(conn: &rusqlite::Connection, asked: &str) -> Result<Option<(Life, Vec<Number>, Seen)>> {
+    let lives = lives(conn)?;
     let Some(life) = lives.find(asked) else { return Ok(None) };
     let mut walk = Walk { numbers: life.numbers.clone(), read: None, seen: Seen::new() };
     state::log::replay(conn, 0, |_, envelope| {

@@ -85,7 +85,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use shared::audit::{Fact, Who};
+use shared::audit::{Asker, Fact};
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::log::{Entry, Machine, Number, State};
@@ -355,12 +355,16 @@ impl Engine {
 
     /// Writes all of `changes` in one entry, or none of them, for a process on this machine; that
     /// it made the changes is on record when this returns.
-    pub async fn write(&self, who: Who, changes: Vec<Change>) -> Result<Written, WriteError> {
+    pub async fn write(
+        &self,
+        by: impl Into<Asker>,
+        changes: Vec<Change>,
+    ) -> Result<Written, WriteError> {
         // An owner's act that is under way meanwhile opens no door for others.
         if self.branch().halted {
             return Err(WriteError::Halted);
         }
-        self.writer.write(&self.parts, changes, who).await
+        self.writer.write(&self.parts, changes, by.into()).await
     }
 
     /// Notes a local access; it is on disk when this returns, and shipped later.

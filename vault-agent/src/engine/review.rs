@@ -8,8 +8,8 @@ use shared::path::SecretPath;
 
 use super::{Engine, acts, admins, entries, exposure, holders, kept, removed, unfollowed};
 use machine::local::{
-    Acts, ActsQuery, Admins, Entries, EntriesQuery, Exposure, Holders, JoinList, Kept, Removed,
-    Sealed,
+    Acts, ActsQuery, Admins, Borne, Entries, EntriesQuery, Exposure, Holders, JoinList, Kept,
+    Removed, Sealed,
 };
 
 impl Engine {
@@ -53,6 +53,15 @@ impl Engine {
     /// `E_MISSING`, or if the database fails.
     pub async fn exposure(&self, asked: String) -> Result<Exposure> {
         exposure::of(&self.parts, asked).await
+    }
+
+    /// Returns each name that a machine bore, oldest first; it is named by one of them, or by its
+    /// number.
+    ///
+    /// # Errors
+    /// `E_MISSING`, or if the database fails.
+    pub async fn names(&self, asked: String) -> Result<Vec<Borne>> {
+        exposure::names(&self.parts, asked).await
     }
 
     /// Tells what a key has signed, and what takes back what still holds of it.

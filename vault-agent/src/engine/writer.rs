@@ -8,7 +8,7 @@ mod refused;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shared::audit::{Fact, Outcome, Who};
+use shared::audit::{Asker, Fact, Outcome};
 use shared::error::{Code, Error};
 use shared::limits;
 use shared::log::{self, Entry, Op, Refused};
@@ -63,10 +63,10 @@ impl Writer {
         &self,
         parts: &Parts,
         changes: Vec<Change>,
-        who: Who,
+        by: Asker,
     ) -> Result<Written, WriteError> {
         let (sealing, refused) = (Sealing::default(), Vec::new());
-        queue(parts, &self.changes, |reply| Caller { who, changes, reply, sealing, refused }).await
+        queue(parts, &self.changes, |reply| Caller { by, changes, reply, sealing, refused }).await
     }
 
     /// Submits an entry that an owner has signed.
@@ -251,7 +251,7 @@ impl Build {
     /// Returns what the callers, who are those of the drafts, did to secrets.
     fn facts(&self, callers: &[Caller], result: &Outcome) -> Vec<Fact> {
         let drafts = callers.iter().zip(&self.drafts);
-        drafts.flat_map(|(caller, drafts)| facts(&caller.who, drafts, result)).collect()
+        drafts.flat_map(|(caller, drafts)| facts(&caller.by, drafts, result)).collect()
     }
 }
 

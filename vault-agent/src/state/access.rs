@@ -1,7 +1,7 @@
 //! Local accesses on their way to the audit log, numbered for ever upwards.
 
 use rusqlite::{Connection, Result};
-use shared::audit::{Fact, Op, Outcome, Who};
+use shared::audit::{Agent, Fact, Op, Outcome, Reason, Who};
 use shared::hash::Hash;
 use shared::path::SecretPath;
 use shared::time::Time;
@@ -17,10 +17,10 @@ const GIVE_UP: u64 = 200_000;
 /// Keeps accesses of this run of the agent.
 pub fn insert(conn: &Connection, this_run: Hash, accesses: &[Fact]) -> Result<()> {
     let mut query = conn.prepare_cached(
-        "INSERT INTO access (run, time, who, op, path, ver, count, result) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO access (run, time, who, op, path, ver, count, result, agent, reason) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
-    for Fact { at, who, op, path, ver, count, result, .. } in accesses {
+    for Fact { at, who, agent, reason, op, path, ver, count, result, .. } in accesses {
         query.execute((
             this_run.as_bytes(),
             number(at.unwrap_or_default().as_micros())?,
@@ -30,6 +30,8 @@ pub fn insert(conn: &Connection, this_run: Hash, accesses: &[Fact]) -> Result<()
             number(ver.unwrap_or(0))?,
             number(count.unwrap_or(1))?,
             result.as_str(),
+            agent.as_ref().map_or("", Agent::as_str),
+            reason.as_ref().map_or("", Reason::as_str),
         ))?;
     }
     Ok(())
@@ -38,7 +40,8 @@ pub fn insert(conn: &Connection, this_run: Hash, accesses: &[Fact]) -> Result<()
 /// Reads the oldest accesses, `most` at most, all of one run.
 pub fn oldest(conn: &Connection, most: u64) -> Result<AccessRequest> {
     let mut query = conn.prepare_cached(
-        "SELECT n, time, who, op, path, ver, count, result, run FROM access ORDER BY n LIMIT ?1",
+        "SELECT n, time, who, op, path, ver, count, result, run, agent, reason FROM access \
+         ORDER BY n LIMIT ?1",
     )?;
     let mut rows = query.query([number(most)?])?;
     let mut batch = AccessRequest { run: Hash::ZERO, first: 0, reads: Vec::new() };
@@ -54,6 +57,8 @@ pub fn oldest(conn: &Connection, most: u64) -> Result<AccessRequest> {
         batch.reads.push(Fact {
             at: Some(Time::from_micros(unsigned(row, 1)?)),
             who: Some(Who::lossy(row.get_ref(2)?.as_str()?)),
+            agent: Some(Agent::lossy(row.get_ref(9)?.as_str()?)).filter(|text| !text.is_empty()),
+            reason: Some(Reason::lossy(row.get_ref(10)?.as_str()?)).filter(|it| !it.is_empty()),
             path: Some(row.get_ref(4)?.as_str()?.parse().map_err(damaged)?),
             ver: Some(unsigned(row, 5)?).filter(|ver| *ver > 0),
             count: Some(unsigned(row, 6)?).filter(|count| *count > 1),
@@ -82,12 +87,14 @@ pub fn bound(conn: &Connection, this_run: Hash) -> Result<u64> {
     }
     conn.execute_batch(
         "CREATE TEMP TABLE merged AS SELECT min(time) AS time, who, op, path, ver, \
-             sum(count) AS count, result FROM access GROUP BY who, op, path, ver, result; \
+             sum(count) AS count, result, agent, reason FROM access \
+             GROUP BY who, op, path, ver, result, agent, reason; \
          DELETE FROM access;",
     )?;
     conn.execute(
-        "INSERT INTO access (run, time, who, op, path, ver, count, result) \
-             SELECT ?1, time, who, op, path, ver, count, result FROM merged ORDER BY time",
+        "INSERT INTO access (run, time, who, op, path, ver, count, result, agent, reason) \
+             SELECT ?1, time, who, op, path, ver, count, result, agent, reason \
+             FROM merged ORDER BY time",
         [this_run.as_bytes()],
     )?;
     conn.execute_batch("DROP TABLE merged;")?;

@@ -12,8 +12,11 @@ use host::store::migrate;
 use rusqlite::{Connection, ErrorCode};
 
 /// One script per version of the schema; appended to, never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// How long to wait for another process that has the database open.
 const BUSY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(5) };
@@ -93,7 +96,7 @@ mod tests {
         conn.pragma_update(None, "user_version", 999).unwrap();
         drop(conn);
         let fault = format!("{:#}", open(&path).unwrap_err());
-        assert!(fault.contains("has version 999, newer than this program's 2"), "{fault}");
+        assert!(fault.contains("has version 999, newer than this program's 3"), "{fault}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use shared::audit::{Fact, Op, Outcome, Who};
+use shared::audit::{Agent, Fact, Op, Outcome, Who};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::text::Text;
@@ -32,6 +32,8 @@ struct Kind {
     path: Option<SecretPath>,
     /// The process of what an agent tells.
     who: Option<Who>,
+    /// The AI agent that it works for.
+    agent: Option<Agent>,
     result: Outcome,
 }
 
@@ -114,9 +116,10 @@ impl Folded {
 
 impl Kind {
     fn of(fact: &Fact) -> Self {
-        let Fact { op, path, result, addr, who, machine, .. } = fact.clone();
+        let Fact { op, path, result, addr, who, agent, machine, .. } = fact.clone();
         let (addr, who) = (addr.filter(|_| machine.is_none()), who.filter(|_| op.is_local()));
-        Self { addr, op, path, who, result }
+        let agent = agent.filter(|_| op.is_local());
+        Self { addr, op, path, who, agent, result }
     }
 
     fn without_path(self) -> Self {
@@ -132,7 +135,7 @@ impl Kind {
             (true, true) => (Op::Access, Outcome::Ok),
             (false, _) => (op, result),
         };
-        Self { addr: None, op, path: None, who: None, result }
+        Self { addr: None, op, path: None, who: None, agent: None, result }
     }
 }
 
@@ -145,6 +148,8 @@ impl Seen {
         self.count = self.count.saturating_add(fact.count.unwrap_or(1));
         agree(&mut self.fact.key, &fact.key);
         agree(&mut self.fact.who, &fact.who);
+        agree(&mut self.fact.agent, &fact.agent);
+        agree(&mut self.fact.reason, &fact.reason);
         agree(&mut self.fact.addr, &fact.addr);
         agree(&mut self.fact.path, &fact.path);
         agree(&mut self.fact.ver, &fact.ver);
@@ -268,6 +273,34 @@ mod tests {
         let same = facts.iter().find(|fact| fact.path == path && fact.count == Some(2000));
         assert_eq!(same.unwrap().ver, None, "they have no version in common");
         assert!(folded.take().is_empty());
+    }
+
+    #[test]
+    fn a_mark_outlasts_counting_and_reasons_that_differ_do_not() {
+        let folded = Folded::default();
+        let by = |agent: Option<&str>, reason: &str| Fact {
+            agent: agent.map(Text::lossy),
+            reason: Some(Text::lossy(reason)),
+            ..read("secret/a", "vault[1]")
+        };
+        for reason in ["one", "two"] {
+            folded.count(&by(Some("codex"), reason));
+            folded.count(&by(None, "always"));
+        }
+        let mut facts = folded.take();
+        facts.sort_by_key(|fact| fact.agent.is_some());
+        let told = |fact: &Fact| {
+            let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+            let agent = text(fact.agent.as_ref().map(Text::as_str));
+            (agent, text(fact.reason.as_ref().map(Text::as_str)), fact.count)
+        };
+        assert_eq!(
+            facts.iter().map(told).collect::<Vec<_>>(),
+            [
+                (String::new(), "always".to_owned(), Some(4)),
+                ("codex".to_owned(), String::new(), Some(4)),
+            ]
+        );
     }
 
     #[test]

@@ -136,7 +136,8 @@ pub fn install<P: Program>(
     if !runs {
         let enable = systemctl::line(whose, &["enable", "--now", &unit.service()]);
         term.say(format!(
-            "systemd does not run here: nothing is started. Where it does: `{enable}`"
+            "systemd does not run here: nothing is started. `{name} run` runs it in this terminal; \
+             have what starts programs on this host start that. Where systemd runs: `{enable}`"
         ));
         return Ok(());
     }

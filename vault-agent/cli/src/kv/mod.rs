@@ -1,5 +1,6 @@
 //! `vault kv`: HashiCorp's commands on any KV v2 API. Dispatch only.
 
+mod after;
 pub(super) mod content;
 pub(super) mod data;
 mod delete;

@@ -4,6 +4,7 @@
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
+use super::after::{self, Keys, Written};
 use super::read::{Kind, existing, missing};
 use super::route::{Route, Typed, has_data};
 use super::secret::{Secret, context};
@@ -65,7 +66,9 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         let body = json!({ "data": merged, "options": { "cas": cas } });
         client.put(&path, &body).map_err(words)
     };
-    let remarks = if global.term.out_is_tty { new_keys(&client, &route, &change) } else { vec![] };
+    let looks = global.term.out_is_tty || global.term.err_is_tty;
+    let before = if looks { after::keys(&client, &route) } else { None };
+    let remarks = before.as_ref().map(|there| remarks(there, &change)).unwrap_or_default();
     let answer = match args.method.as_deref() {
         Some("patch") => merge()?,
         Some("rw") => read_then_write()?,
@@ -86,24 +89,18 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     for remark in remarks {
         global.term.say(remark);
     }
-    write::written(global, &path, answer, args.field.as_deref())
+    let written = Written { route: &route, before: before.as_ref(), change: &change, whole: false };
+    let ver = after::version(answer.as_ref());
+    let exit = write::written(global, &path, answer, args.field.as_deref())?;
+    written.say(global, &client, ver);
+    Ok(exit)
 }
 
 /// Says which keys are new beside one that is called nearly so, for people who mistype.
-fn new_keys(client: &Client, route: &Route, change: &Map<String, Value>) -> Vec<String> {
-    let depth = [("depth", "1".to_owned())];
-    let answer = Secret::found(client.ask(&route.api("subkeys"), &depth), "reading", "");
-    let secret = answer.ok().flatten();
-    let Some(there) = secret.as_ref().and_then(|secret| secret.part("subkeys")) else {
-        return Vec::new();
-    };
-    remarks(there, change)
-}
-
-fn remarks(there: &Map<String, Value>, change: &Map<String, Value>) -> Vec<String> {
-    let new = change.iter().filter(|(key, value)| !value.is_null() && !there.contains_key(*key));
+fn remarks(there: &Keys, change: &Map<String, Value>) -> Vec<String> {
+    let new = change.iter().filter(|(key, value)| !value.is_null() && !there.contains(*key));
     let told = new.filter_map(|(key, _)| {
-        let near = suggest::nearest(key, there.keys().map(String::as_str))?;
+        let near = suggest::nearest(key, there.iter().map(String::as_str))?;
         Some(format!("new key {key} (there is {near})"))
     });
     told.collect()
@@ -129,7 +126,7 @@ mod tests {
     #[test]
     fn a_new_key_beside_one_that_looks_alike_is_told() {
         let object = |value: Value| value.as_object().cloned().unwrap();
-        let there = object(json!({ "OPENAI_API_KEY": null, "DB_HOST": null }));
+        let there = ["OPENAI_API_KEY", "DB_HOST"].map(str::to_owned).into();
         let told = |change: Value| remarks(&there, &object(change));
         let new = "new key OPENAI_KEY (there is OPENAI_API_KEY)";
         assert_eq!(told(json!({ "OPENAI_KEY": "x" })), [new]);

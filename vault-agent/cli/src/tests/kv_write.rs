@@ -90,6 +90,35 @@ fn put_warns_people_of_lost_keys() {
 }
 
 #[test]
+fn put_asks_people_before_keys_are_lost() {
+    let check = |answer: &str, line: &str, code: u8, written: bool| {
+        let mut world = world().stdin(answer);
+        (world.tty, world.asked) = (true, true);
+        let ran = world.run(line);
+        assert_eq!(ran.exit, code, "{answer:?} {line}: {}", ran.err);
+        let puts = world.seen().iter().filter(|request| request.starts_with("PUT")).count();
+        assert_eq!(puts > 0, written, "{answer:?} {line}");
+        ran.err
+    };
+    let put = "kv put secret/app/db user=x";
+    for no in ["", "\n", "n\n", "what\n"] {
+        let told = check(no, put, 1, false);
+        assert!(told.contains("will no longer have: host, password\n"), "{told}");
+        assert!(told.ends_with("Write it all the same? [y/N]\nnothing was written\n"), "{told}");
+    }
+    assert!(check("y\n", put, 0, true).contains("[y/N]\nwrote user; removed host, password"));
+    for line in [
+        "kv put -yes secret/app/db user=x",
+        "kv put -non-interactive secret/app/db user=x",
+        "kv put secret/app/db user=x password=y host=z",
+        "kv put secret/quiet a=b",
+    ] {
+        let told = check("", line, 0, true);
+        assert!(!told.contains("[y/N]"), "{told}");
+    }
+}
+
+#[test]
 fn patch_changes_keys() {
     insta::assert_snapshot!(with_requests(
         &world(),

@@ -151,11 +151,16 @@ fn signs_of_life_that_follow_each_other_share_a_row() {
     let all = [sign(1), sign(2), read(3), read(4), sign(5)];
     let world =
         World::agent(&[("GET /v1/agent/audit?limit=50&newest=true", 200, &page(&all, false))]);
-    let table = world.run("audit log").out;
-    let what: Vec<&str> =
-        table.lines().skip(1).map(|line| line.rsplit("  ").next().unwrap()).collect();
+    let what = |table: &str| -> Vec<String> {
+        table.lines().skip(1).map(|line| line.rsplit("  ").next().unwrap().to_owned()).collect()
+    };
     let read = "read secret/a v1 (delivered)";
-    assert_eq!(what, ["followed the log ×2", read, read, "followed the log"]);
+    let table = world.run("audit log --all").out;
+    assert_eq!(what(&table), ["followed the log ×2", read, read, "followed the log"]);
+    let brief = world.run("audit log");
+    assert_eq!(what(&brief.out), [read, read]);
+    let left = "3 signs of life are left out, such as reports: --all shows them\n";
+    assert!(brief.err.ends_with(left), "{}", brief.err);
 }
 
 #[test]

@@ -71,6 +71,8 @@ listen = ["127.0.0.1:8200", "172.17.0.1:8200"]
 hosts = ["host.docker.internal", "vault"]
 auth = "loopback"
 token_file = "/run/token"
+require_reason = "agents"
+ai_tools = ["my-tool"]
 
 [log]
 level = "debug"
@@ -124,6 +126,8 @@ fn every_key_is_read() {
     let listen = ["127.0.0.1:8200", "172.17.0.1:8200"].map(|text| text.parse().unwrap());
     assert_eq!(config.api.listen, listen);
     assert_eq!(config.api.hosts, ["host.docker.internal", "vault"]);
+    assert_eq!(config.api.require_reason, RequireReason::Agents);
+    assert_eq!(config.api.ai_tools, ["my-tool"]);
     assert_eq!(
         (config.api.auth, config.log.level, config.log.format),
         (Auth::Loopback, Level::Debug, LogFormat::Json)

@@ -6,6 +6,12 @@ pub const OFFLINE: &str = "x-vault-offline";
 /// Request header of a write, any value: the answer does not wait for this host's own targets.
 pub const NO_WAIT: &str = "x-vault-no-wait";
 
+/// Request header: why the caller wants this, on one line; it stands in the audit record.
+pub const REASON: &str = "x-vault-reason";
+
+/// Request header: the AI agent that the caller works for, if it says so itself.
+pub const AI_AGENT: &str = "x-vault-ai-agent";
+
 /// Response header: seconds since the content was last known to be the newest; only while the
 /// server is away.
 pub const CACHE_AGE: &str = "x-vault-cache-age";

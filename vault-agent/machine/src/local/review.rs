@@ -14,6 +14,9 @@ use shared::time::Time;
 pub const LOG: &str = "agent/log";
 /// `GET` with `name=NAME`, in which `*` stands for any text: [`Holders`].
 pub const KEYS: &str = "agent/keys";
+/// `GET` with `machine=NAME`, or its number: each name that the machine bore, as a list of
+/// [`Borne`](super::Borne), oldest first.
+pub const NAMES: &str = "agent/names";
 /// `GET`: the path of every secret that is or was there, as a list.
 pub const PATHS: &str = "agent/paths";
 /// `GET` with `path=PATH`: a [`Writer`] for each version of the secret that is not forgotten, as a

@@ -6,7 +6,7 @@ use axum::http::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use shared::audit::{Op, Outcome};
+use shared::audit::{Asker, Fact, Op, Outcome};
 use shared::blob::Kind;
 use shared::limits;
 use shared::path::SecretPath;
@@ -23,6 +23,9 @@ use super::super::request::Call;
 use super::super::tokens::Right;
 use super::{Seen, changed, custom, look, looked_at, or_empty, record, require, settled, with_age};
 use machine::local;
+
+/// Fewest bytes of a value that a reason is searched for.
+const VALUE: usize = 8;
 
 /// Answers a version's content and metadata.
 pub(in super::super) async fn read(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
@@ -97,13 +100,54 @@ async fn open(
         }
         Err(error) => (Outcome::Unavailable, Err(error.into())),
     };
-    record(call, op, path, Some(ver), outcome).await?;
-    let json = found?.map(|content| match content.kind {
-        Kind::Kv => content.bytes,
-        // A secret that is one file shows as an object with that file as its only member.
-        Kind::Raw => Arc::new(binary::file_json(content.expose())),
+    let found = found.map(|content| {
+        content.map(|content| match content.kind {
+            Kind::Kv => content.bytes,
+            // A secret that is one file shows as an object with that file as its only member.
+            Kind::Raw => Arc::new(binary::file_json(content.expose())),
+        })
     });
-    Ok((metadata, json))
+    if let (Some(_), Ok(Some(content))) = (&call.caller.by.reason, &found) {
+        let data = parse(path, content)?;
+        let told = refuse_told_value(call, op.clone(), path, &data).await;
+        json::wipe(Value::Object(data));
+        told?;
+    }
+    record(call, op, path, Some(ver), outcome).await?;
+    Ok((metadata, found?))
+}
+
+/// Refuses a reason that tells a value: it stands in the audit log, which the server keeps.
+async fn refuse_told_value(
+    call: &Call<'_>,
+    op: Op,
+    path: &SecretPath,
+    data: &Map<String, Value>,
+) -> Result<(), ApiFault> {
+    let by = &call.caller.by;
+    if !by.reason.as_ref().is_some_and(|reason| data.values().any(|it| tells(reason.as_str(), it)))
+    {
+        return Ok(());
+    }
+    let (silent, path) = (Asker { reason: None, ..by.clone() }, Some(path.clone()));
+    let access = Fact { path, result: Outcome::Denied, ..Fact::new(op).by(&silent) };
+    let recorded = call.api.engine.record(access).await;
+    recorded.map_err(|why| ApiFault::Broken(format!("{why:#}")))?;
+    Err(ApiFault::Refused(
+        "the reason holds a value of the secret, and would stand in the audit log\nhint: say why \
+         without it"
+            .to_owned(),
+    ))
+}
+
+/// Tells whether a text holds a value that is long enough for one that nobody guesses.
+fn tells(text: &str, value: &Value) -> bool {
+    match value {
+        Value::String(value) => value.trim().len() >= VALUE && text.contains(value.trim()),
+        Value::Array(all) => all.iter().any(|value| tells(text, value)),
+        Value::Object(all) => all.values().any(|value| tells(text, value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Writes a new version.
@@ -115,6 +159,7 @@ pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
     }
     let data = fields.take_map("data")?.unwrap_or_default();
     let cas = cas(&mut fields)?;
+    refuse_told_value(call, Op::LocalPut, &path, &data).await?;
     let (kind, content) = match binary::only_file(&data) {
         Some(bytes) => (Kind::Raw, bytes),
         None => {
@@ -139,8 +184,12 @@ pub(in super::super) async fn patch(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
         return Err(ApiFault::NoData);
     }
     // Null takes everything away (RFC 7396, section 2).
-    let patch = fields.take_map("data")?.map_or(Value::Null, Value::Object);
+    let data = fields.take_map("data")?;
     let cas = cas(&mut fields)?;
+    if let Some(data) = &data {
+        refuse_told_value(call, Op::LocalPatch, &path, data).await?;
+    }
+    let patch = data.map_or(Value::Null, Value::Object);
     put(call, path, Kind::Kv, PutContent::Merge(patch), cas).await
 }
 
@@ -161,7 +210,7 @@ async fn put(
 ) -> Result<ApiAnswer, ApiFault> {
     let is_patch = matches!(content, PutContent::Merge(_));
     let change = Change::Put { path: path.clone(), kind, content, cas };
-    let written = match call.api.engine.write(call.caller.who.clone(), vec![change]).await {
+    let written = match call.api.engine.write(call.caller.by.clone(), vec![change]).await {
         Ok(written) => written,
         Err(WriteError::Missing) if is_patch => return Err(ApiFault::NothingToPatch),
         Err(WriteError::Deleted { ver }) => {
@@ -209,6 +258,21 @@ fn strip(keys: &mut Map<String, Value>, depth: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_that_tells_a_value_is_noticed() {
+        let data = json!({ "a": "hunter2-hunter2", "b": ["short", { "c": "inner-value" }], "n": 12345678 });
+        for (text, expected) in [
+            ("set it to hunter2-hunter2", true),
+            ("inner-value is old", true),
+            ("short", false),
+            ("deploy 12345678", false),
+            ("hunter2", false),
+        ] {
+            assert!(!tells(text, &json!("          ")), "{text}");
+            assert_eq!(tells(text, &data), expected, "{text}");
+        }
+    }
 
     #[test]
     fn values_go_and_keys_stay() {

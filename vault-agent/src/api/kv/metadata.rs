@@ -72,7 +72,7 @@ pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
     if is_patch {
         call.require_merge_patch()?;
     }
-    let path = changed(call, Op::LocalMetadata).await?;
+    let path = changed(call, Op::LocalMetaSet).await?;
     let mut fields = call.fields().await?;
     let max_versions =
         if is_patch { fields.natural("max_versions")? } else { fields.count("max_versions")? };
@@ -87,7 +87,7 @@ pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
         return Ok(envelope::no_content());
     }
     let merge = Change::MetaMerge(MetaMerge { path, must_exist: is_patch, settings, custom });
-    match call.api.engine.write(call.caller.who.clone(), vec![merge]).await {
+    match call.api.engine.write(call.caller.by.clone(), vec![merge]).await {
         Ok(_) => Ok(envelope::no_content()),
         Err(WriteError::Missing) if is_patch => Err(ApiFault::NothingToPatch),
         Err(error) => Err(error.into()),

@@ -1,6 +1,6 @@
 //! Who waits for a write, what it was decided to become, and how it is recorded and answered.
 
-use shared::audit::{self, Fact, Outcome, Who};
+use shared::audit::{self, Asker, Fact, Outcome};
 use shared::hash::Hash;
 use shared::log::Op;
 use shared::path::SecretPath;
@@ -14,8 +14,8 @@ use crate::engine::types::{Change, WriteError, Written};
 
 /// Somebody whose changes are being written.
 pub(super) struct Caller {
-    /// Process and user, for the audit log.
-    pub(super) who: Who,
+    /// For the audit log.
+    pub(super) by: Asker,
     pub(super) changes: Vec<Change>,
     pub(super) reply: oneshot::Sender<Result<Written, WriteError>>,
     pub(super) sealing: Sealing,
@@ -61,14 +61,13 @@ pub(super) async fn record(parts: &Parts, facts: Vec<Fact>) -> Result<(), WriteE
     recorded.map_err(|fault| WriteError::Local(format!("{but}: {fault}")))
 }
 
-/// Returns what `who` did to secrets by their drafts.
-pub(super) fn facts(who: &Who, drafts: &[Draft], result: &Outcome) -> Vec<Fact> {
+/// Returns what somebody did to secrets by their drafts.
+pub(super) fn facts(by: &Asker, drafts: &[Draft], result: &Outcome) -> Vec<Fact> {
     let facts = drafts.iter().flat_map(touched).map(|(op, path, ver)| Fact {
-        who: Some(who.clone()),
         path: Some(path.clone()),
         ver,
         result: result.clone(),
-        ..Fact::new(op)
+        ..Fact::new(op).by(by)
     });
     facts.collect()
 }
@@ -86,7 +85,7 @@ fn touched(draft: &Draft) -> Vec<(audit::Op, &SecretPath, Option<u64>)> {
         Op::Delete(at) => (audit::Op::LocalDelete, at),
         Op::Undelete(at) => (audit::Op::LocalUndelete, at),
         Op::Destroy(at) => (audit::Op::LocalDestroy, at),
-        Op::MetaSet(meta) => return vec![(audit::Op::LocalMetadata, &meta.path, None)],
+        Op::MetaSet(meta) => return vec![(audit::Op::LocalMetaSet, &meta.path, None)],
         Op::Forget { path } => return vec![(audit::Op::LocalForget, path, None)],
         // No secret's, and no local caller's: the server records them with their entry.
         Op::Put(_)

@@ -32,7 +32,7 @@ pub(super) async fn settle(parts: &Parts, callers: &mut Vec<Caller>) -> Result<b
         let Attempt { seq, time, drafts, .. } = attempt;
         tracing::warn!(seq, "the server has refused an entry that is in its log");
         let written = written(*seq, *time, drafts);
-        record(parts, facts(&caller.who, drafts, &Outcome::Ok)).await?;
+        record(parts, facts(&caller.by, drafts, &Outcome::Ok)).await?;
         callers.remove(at).answer(Ok(written));
     }
     Ok(callers.len() < before)

@@ -138,7 +138,10 @@ impl Cell {
         let content = PutContent::Whole(json.as_bytes().into());
         let path = self.secret.clone();
         let put = Change::Put { path, kind: Content::Kv, content, cas: None };
-        self.engine.write("a test".parse().unwrap(), vec![put]).await.unwrap();
+        self.engine
+            .write("a test".parse::<shared::audit::Who>().unwrap(), vec![put])
+            .await
+            .unwrap();
     }
 
     fn configure(&self, more: &str) {
@@ -338,7 +341,10 @@ impl Cell {
             }
             Act::OnDelete => {
                 let delete = Change::Delete { path: self.secret.clone(), versions: None };
-                self.engine.write("a test".parse().unwrap(), vec![delete]).await.unwrap();
+                self.engine
+                    .write("a test".parse::<shared::audit::Who>().unwrap(), vec![delete])
+                    .await
+                    .unwrap();
                 self.once().await;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::filter::Filter;
+use super::filter::{Asked, Filter};
 use super::nothing;
 use super::pages;
 use super::shape::{Printer, Shape};
@@ -38,6 +38,9 @@ pub struct LogArgs {
     period: Period,
     #[command(flatten)]
     filter: Filter,
+    /// Signs of life too, such as reports: a table leaves them out
+    #[arg(long)]
+    all: bool,
     /// The newest N only [default: 50 without --since]
     #[arg(short = 'n', long = "count", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -55,6 +58,9 @@ Examples:
 pub struct TailArgs {
     #[command(flatten)]
     filter: Filter,
+    /// Signs of life too, such as reports: a table leaves them out
+    #[arg(long)]
+    all: bool,
     /// Start with the newest N
     #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(0..=10_000))]
@@ -69,6 +75,7 @@ pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
     let period = args.period.read(global.now())?;
     let client = global.client()?;
     let asked = args.filter.ask(global, &client, period)?;
+    let asked = asked.brief(shape == Shape::Table && !args.all);
     let mut printer = Printer::new(global, Words::new(&client), shape);
     let denied = args.filter.denied;
     let show = |lines| printer.show(lines, denied);
@@ -81,7 +88,17 @@ pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
     if printed == 0 && shape == Shape::Table {
         nothing::say(global, &client, &asked)?;
     }
+    tell_left_out(global, &asked);
     Ok(Exit::OK)
+}
+
+/// Says how many records are not in the table.
+fn tell_left_out(global: &Global, asked: &Asked) {
+    let count = asked.left_out();
+    if count > 0 {
+        let signs = if count == 1 { "sign of life is" } else { "signs of life are" };
+        global.term.say(format!("{count} {signs} left out, such as reports: --all shows them"));
+    }
 }
 
 pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
@@ -94,6 +111,7 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
     };
     let client = global.client()?;
     let asked = args.filter.ask(global, &client, (None, None))?;
+    let asked = asked.brief(shape == Shape::Table && !args.all);
     let mut printer = Printer::new(global, Words::new(&client), shape);
     let denied = args.filter.denied;
     let show = |lines| match args.count {
@@ -105,6 +123,7 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
         if printer.end()? == 0 && args.count > 0 && shape == Shape::Table {
             nothing::say(global, &client, &asked)?;
         }
+        tell_left_out(global, &asked);
         return Ok(Exit::OK);
     }
     global.term.end_with_reader();

@@ -95,9 +95,12 @@ pub fn newest(
 ) -> anyhow::Result<(Option<Archived>, u64)> {
     let mut query = AuditQuery { newest: true, ..asked.query.clone() };
     let (mut found, mut kept, mut head) = (0, VecDeque::new(), None);
-    let mut archived = None;
+    let (mut archived, mut more) = (None, 1);
     while found < count {
-        query.limit = Some(if asked.is_exact() { (count - found).min(PAGE) } else { PAGE });
+        // Of all records those that are left out may be most.
+        let wanted = (count - found).saturating_mul(more).min(PAGE);
+        query.limit = Some(if asked.is_exact() { wanted } else { PAGE });
+        more = more.saturating_mul(4);
         let mut page = page(client, &query)?;
         head.get_or_insert(page.head.n);
         let lines = lines(&mut page)?;

@@ -13,9 +13,9 @@ use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::Failure;
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 17] = [
     "n", "time", "at", "machine", "key", "who", "addr", "op", "path", "ver", "seq", "count",
-    "result", "nonce", "what",
+    "result", "nonce", "what", "agent", "reason",
 ];
 
 /// How records are printed.
@@ -166,7 +166,8 @@ impl<'a> Printer<'a> {
             value.map(ToString::to_string)
         }
         let Record { n, nonce, time, fact } = record;
-        let Fact { at, machine, key, who, addr, op, path, ver, seq, count, result } = fact;
+        let Fact { at, machine, key, who, agent, reason, addr, op, path, ver, seq, count, result } =
+            fact;
         Ok([
             Some(n.to_string()),
             Some(time.to_string()),
@@ -183,6 +184,8 @@ impl<'a> Printer<'a> {
             Some(result.to_string()),
             Some(nonce.to_string()),
             Some(self.words.what(record)?),
+            text(agent.as_ref()),
+            text(reason.as_ref()),
         ])
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shared::audit::{Kind, Record};
+use shared::audit::{Fact, Kind, Record};
 use shared::time::Time;
 
 use super::filter::Filter;
@@ -12,7 +12,7 @@ use super::nothing;
 use super::pages::{self, Line};
 use super::when;
 use super::who;
-use super::words::{Words, seconds};
+use super::words::{Words, did, seconds};
 use crate::context::Global;
 use crate::print::{Format, table};
 use host::hint::Exit;
@@ -85,7 +85,7 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
             if args.filter.denied && !refused {
                 continue;
             }
-            let mut key = key(words.machine(record)?, record);
+            let mut key = key(words.machine(record)?, record, refused);
             if all.len() >= ROWS && !all.contains_key(&key) {
                 (key[1], key[2]) = ("(others)".to_owned(), "-".to_owned());
             }
@@ -170,8 +170,14 @@ impl Total {
     }
 }
 
-fn key(machine: String, record: &Record) -> Key {
-    let path = record.fact.path.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+/// A refusal about no secret tells in place of its path what was asked.
+fn key(machine: String, record: &Record, refused: bool) -> Key {
+    let fact = &record.fact;
+    let path = match &fact.path {
+        Some(path) => path.to_string(),
+        None if refused => format!("({})", did(&Fact { seq: None, ..fact.clone() })),
+        None => "-".to_owned(),
+    };
     [machine, who::kind(record), path]
 }
 

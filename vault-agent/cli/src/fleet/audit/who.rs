@@ -43,7 +43,7 @@ impl<'a> Asker<'a> {
     }
 }
 
-fn joined(parts: [&str; 3]) -> String {
+fn joined(parts: [&str; 4]) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
@@ -52,7 +52,12 @@ pub fn shown(Record { fact, .. }: &Record) -> String {
     let Some(who) = &fact.who else { return machine(fact) };
     let asker = Asker::read(who.as_str());
     let pid = asker.pid.map(|pid| format!("[{pid}]")).unwrap_or_default();
-    joined([&format!("{}{pid}", asker.process), &asker.user(), asker.place])
+    joined([&format!("{}{pid}", asker.process), &asker.user(), &agent(fact), asker.place])
+}
+
+/// Shows the AI agent that the process works for.
+fn agent(fact: &Fact) -> String {
+    fact.agent.as_ref().map(|agent| format!("by {agent}")).unwrap_or_default()
 }
 
 /// As [`shown`], without what differs from one time to the next: the same program counts as the
@@ -63,7 +68,7 @@ pub fn kind(Record { fact, .. }: &Record) -> String {
         None => "-".to_owned(),
         Some(who) => {
             let asker = Asker::read(who.as_str());
-            joined([asker.process, &asker.user(), asker.place])
+            joined([asker.process, &asker.user(), &agent(fact), asker.place])
         }
     }
 }
@@ -166,6 +171,10 @@ mod tests {
         assert!(!is_process(&forged, "172.17.0.2"));
         let signed = record(Some("admin:jonas"));
         assert!(is_user(&signed, "jonas") && !is_process(&signed, "*"));
+        let mut marked = record(Some("vault[18808] uid 1000 (jonas) in a.service"));
+        marked.fact.agent = Some("claude-code".parse().unwrap());
+        assert_eq!(shown(&marked), "vault[18808] jonas by claude-code in a.service");
+        assert_eq!(kind(&marked), "vault jonas by claude-code in a.service");
         assert_eq!(shown(&record(None)), "agent");
         assert!(is_process(&record(None), "agent") && !is_user(&record(None), "root"));
     }

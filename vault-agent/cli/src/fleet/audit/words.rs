@@ -4,10 +4,9 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::audit::{Fact, Op, Outcome, Record};
+use shared::audit::{Fact, Kind, Op, Outcome, Record};
 use shared::time::Time;
 
-use super::filter::is_act;
 use super::pages::Line;
 use super::who;
 use crate::client::{Client, Error};
@@ -101,11 +100,13 @@ impl<'a> Words<'a> {
         }
         let did = self.act(record).unwrap_or_else(|| did(fact) + self.way(fact));
         let did = format!("{did}{}", times(fact));
-        Ok(match &fact.result {
+        let told = match &fact.result {
             Outcome::Ok => did,
             result if fact.is_refusal() => format!("refused ({result}): {did}"),
             result => format!("{did}: {result}"),
-        })
+        };
+        let reason = fact.reason.as_ref().map(|reason| format!("; reason: {reason}"));
+        Ok(told + &reason.unwrap_or_default())
     }
 
     /// Tells what the entry did that a record names; several acts of one kind together.
@@ -139,6 +140,11 @@ impl<'a> Words<'a> {
     }
 }
 
+/// Tells whether a record is of something that an owner did, or that changed the vault itself.
+fn is_act(record: &Record) -> bool {
+    record.fact.op.kind() == Kind::Act
+}
+
 /// Shows a time to the second.
 pub fn seconds(time: Time) -> String {
     Time::from_micros(time.as_secs().saturating_mul(1_000_000)).to_string()
@@ -149,7 +155,7 @@ fn times(fact: &Fact) -> String {
 }
 
 /// Tells what a fact says without the log: operation, secret and version.
-fn did(fact: &Fact) -> String {
+pub fn did(fact: &Fact) -> String {
     let Fact { op, path, ver, seq, .. } = fact;
     let verb = match op {
         Op::Read | Op::Deliver | Op::LocalRead => "read",
@@ -160,8 +166,8 @@ fn did(fact: &Fact) -> String {
         Op::Undelete | Op::LocalUndelete => "undeleted",
         Op::Destroy | Op::LocalDestroy => "destroyed",
         Op::Forget | Op::LocalForget => "dropped",
-        Op::MetaSet => "set the metadata of",
-        Op::LocalMetadata => "saw or set the metadata of",
+        Op::MetaSet | Op::LocalMetaSet => "set the metadata of",
+        Op::LocalMetadata => "saw the metadata of",
         Op::LocalList => "listed",
         Op::LocalSubkeys => "saw the keys of",
         Op::Log => "read the log",

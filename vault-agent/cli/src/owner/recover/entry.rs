@@ -167,7 +167,8 @@ fn ops(state: &State, own: &MachineLine, begun: &Recovering) -> Result<Vec<Op>> 
 /// Shows what will be signed, and asks.
 fn shown(checked: &[Checked], state: &State, agreed: bool, global: &Global) -> Result<bool> {
     let term = &global.term;
-    term.say(format!("`root` signs for vault {}:", state.vault().short()));
+    let (name, vault) = (state.name(), state.vault().short());
+    term.say(format!("`root` signs for vault {name} ({vault}):"));
     for line in words::act(checked, &machines(state), true) {
         term.say(format!("  {line}"));
     }
