@@ -1,6 +1,7 @@
-//! Audit records and their hash chain; the words in them live in `words`. Keeping and filtering
-//! them lives in the server.
+//! Audit records and their hash chain; the words in them live in `words`, what hosts tell of their
+//! target files in `applied`. Keeping and filtering them lives in the server.
 
+mod applied;
 mod words;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::path::SecretPath;
 use crate::text::{Text, is_invisible};
 use crate::time::Time;
 
+pub use applied::{Applied, HookRun};
 pub use words::{Kind, Op, Outcome};
 
 const LEAF: &[u8] = &[0];
@@ -108,6 +110,9 @@ pub struct Fact {
     /// How many alike requests this stands for, if more than one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u64>,
+    /// The target file that has the version, for [`Op::LocalApplied`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub applied: Option<Applied>,
     /// What came of it.
     pub result: Outcome,
 }
@@ -128,6 +133,7 @@ impl Fact {
             ver: None,
             seq: None,
             count: None,
+            applied: None,
             result: Outcome::Ok,
         }
     }

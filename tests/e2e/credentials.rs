@@ -32,7 +32,7 @@ secret = "secret/nginx"
 
 /// Connects as systemd does for a credential of a unit, which says at once that it will write
 /// nothing.
-fn connect(socket: &Path, name: &str) -> UnixStream {
+pub fn connect(socket: &Path, name: &str) -> UnixStream {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let random = format!("{:x}{:04x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let own = SocketAddrUnix::new_abstract_name((random + name).as_bytes()).unwrap();
@@ -45,7 +45,7 @@ fn connect(socket: &Path, name: &str) -> UnixStream {
 }
 
 /// Takes what is sent until the end.
-fn taken(mut peer: UnixStream) -> Vec<u8> {
+pub fn taken(mut peer: UnixStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     peer.read_to_end(&mut bytes).unwrap();
     bytes

@@ -33,6 +33,7 @@ mod join;
 mod join_wait;
 mod killed;
 mod kit;
+mod leaked;
 mod leftovers;
 mod life;
 mod metadata;

@@ -173,6 +173,7 @@ impl Told {
                     next: 0,
                     clones: Vec::new(),
                     full: false,
+                    accesses: None,
                 },
             ),
             "GET /v1/targets" => json(200, &TargetsPage::default()),

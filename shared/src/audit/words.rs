@@ -146,6 +146,8 @@ words! {
     LocalUndelete = "local_undelete",
     LocalDestroy = "local_destroy",
     LocalForget = "local_forget",
+    /// A target file has got another version.
+    LocalApplied = "local_applied",
 }
 
 /// What an operation amounts to, however it was done.

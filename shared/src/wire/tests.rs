@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::audit::{AuditHead, Fact, Op};
+use crate::audit::{Applied, AuditHead, Fact, HookRun, Op};
 use crate::hash::Hash;
 use crate::head::{Head, SignedHead};
 use crate::keys::{SignKey, Signature};
@@ -57,7 +57,14 @@ fn a_newer_neighbour_may_add_fields_to_any_body() {
     let waiting = Waiting { line: "VLTM1-x".to_owned(), addr: "10.8.0.1".parse().unwrap(), at };
     check(&waiting);
     check(&JoinList { waiting: vec![waiting] });
-    check(&ReportRequest { seen: envelope(), targets: None, exchange: Some(1) });
+    let fact = Fact::new(Op::LocalRead);
+    let accesses = AccessRequest { run: hash, first: 1, reads: vec![fact.clone()] };
+    check(&ReportRequest {
+        seen: envelope(),
+        targets: None,
+        exchange: Some(1),
+        accesses: Some(accesses.clone()),
+    });
     let addresses = ["10.8.0.1", "10.8.0.2"].map(|text| text.parse().unwrap());
     let clone = CloneNotice { machine: 3, addresses, at };
     check(&clone);
@@ -69,6 +76,7 @@ fn a_newer_neighbour_may_add_fields_to_any_body() {
         next: 3,
         clones: vec![clone],
         full: true,
+        accesses: Some(AccessReply { next: 2 }),
     });
     let standing =
         Standing { seen: envelope(), targets: String::new(), at, online: true, quiet: Some(1) };
@@ -87,9 +95,13 @@ fn a_newer_neighbour_may_add_fields_to_any_body() {
         program: Some("vault-server 0.2.0".parse().unwrap()),
         replaced: Some(at),
     });
-    let fact = Fact::new(Op::LocalRead);
     check(&fact);
-    check(&AccessRequest { run: hash, first: 1, reads: vec![fact] });
+    check(&accesses);
+    let hook = HookRun { began: at, ended: at, failed: Some("exit 1".parse().unwrap()) };
+    check(&hook);
+    let applied = Applied { file: "~/.env".parse().unwrap(), found: true, hook: Some(hook) };
+    check(&applied);
+    check(&Fact { applied: Some(applied), ..Fact::new(Op::LocalApplied) });
     check(&AccessReply { next: 2 });
     check(&AuditPage { records: Vec::new(), more: false, head: audit, archived: None });
     check(&LeavesPage { from: audit, until: None, leaves: vec![hash], head: audit });
@@ -100,6 +112,19 @@ fn a_newer_neighbour_may_add_fields_to_any_body() {
 fn what_an_older_server_does_not_say_is_not_known() {
     let reply: SharesReply = serde_json::from_value(json!({ "over": [] })).unwrap();
     assert_eq!(reply, SharesReply::default());
+}
+
+/// A server of before takes a batch with what hosts tell of their files, as that is told of
+/// themselves as all else in it; one of before says nothing of a batch that a report brought.
+#[test]
+fn what_hosts_tell_of_their_files_passes_an_older_neighbour() {
+    assert!(Op::from("local_applied").is_local());
+    let reply = json!({ "now": 5, "audit": AuditHead::EMPTY, "wants_targets": false });
+    let reply: ReportReply = serde_json::from_value(reply).unwrap();
+    assert!(reply.accesses.is_none());
+    let plain = ReportRequest { seen: envelope(), targets: None, exchange: None, accesses: None };
+    let plain = serde_json::to_value(plain).unwrap();
+    assert_eq!(plain.as_object().unwrap().len(), 1, "{plain}");
 }
 
 #[test]

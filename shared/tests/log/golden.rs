@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use shared::audit::{self, AuditHead, Fact, Record, leaf};
+use shared::audit::{self, Applied, AuditHead, Fact, HookRun, Record, leaf};
 use shared::blob::{Blob, Expected, Kind, Place, open, seal};
 use shared::hash::Hash;
 use shared::head::Head;
@@ -262,6 +262,7 @@ fn wire_reports() {
             seen: envelope.clone(),
             targets: Some(text.clone()),
             exchange: Some(2),
+            accesses: None,
         },
     );
     check_json(
@@ -274,6 +275,7 @@ fn wire_reports() {
             next: 3,
             clones: Vec::new(),
             full: false,
+            accesses: None,
         },
     );
     let at = Time::from_micros(5);
@@ -300,6 +302,17 @@ fn wire_audit() {
         "wire-access.json",
         &v1::audit::AccessRequest { run: Hash::of(&[b"run"]), first: 1, reads: vec![read] },
     );
+    let failed = Some("exit 7".parse().unwrap());
+    let hook = HookRun { began: Time::from_micros(7), ended: Time::from_micros(9), failed };
+    let applied = Applied { file: "~/J-Jeco/.env".parse().unwrap(), found: true, hook: Some(hook) };
+    let applied = Fact {
+        at: Some(Time::from_micros(6)),
+        path: Some(path("secret/a")),
+        ver: Some(1),
+        applied: Some(applied),
+        ..Fact::new(audit::Op::LocalApplied)
+    };
+    check_json("wire-applied.json", &applied);
     check_json(
         "wire-audit.json",
         &v1::audit::AuditPage {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
-use shared::audit::{Fact, Op};
+use shared::audit::{Applied, Fact, HookRun, Op};
 use shared::hash::Hash;
+use shared::time::Time;
 use shared::wire::v1::audit::AccessRequest;
 use shared::wire::v1::join::JoinRequest;
 use shared::wire::v1::log::AdoptRequest;
@@ -123,6 +124,40 @@ pub const ATTACKS: &[Attack] = &[
                 let request = AccessRequest { run, first: batch * 1000, reads };
                 member.post(&raw, ACCESS, &request).await;
             }
+        })
+    }),
+    Attack::borne("files with versions that it may not read, at absurd times", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let run = Hash::of(&[b"applied"]);
+            let hook = |began, ended| {
+                let [began, ended] = [began, ended].map(Time::from_micros);
+                HookRun { began, ended, failed: Some("done (v9), hook ok".parse().unwrap()) }
+            };
+            let times = [(0, hook(u64::MAX, 0)), (u64::MAX, hook(0, u64::MAX))];
+            let reads = times.into_iter().zip(1..).map(|((at, hook), n)| Fact {
+                at: Some(Time::from_micros(at)),
+                path: Some("secret/jjeco/a".parse().unwrap()),
+                ver: Some(u64::MAX / n),
+                applied: Some(Applied {
+                    file: "~/.env (v9), hook ok in 0.1 s".parse().unwrap(),
+                    found: false,
+                    hook: Some(hook),
+                }),
+                ..Fact::new(Op::LocalApplied)
+            });
+            let request = AccessRequest { run, first: 0, reads: reads.collect() };
+            member.post(&raw, ACCESS, &request).await;
+        })
+    }),
+    Attack::new("files whose names steer a terminal", "400", |member| {
+        Box::pin(async {
+            let body = concat!(
+                r#"{"run":"0000000000000000000000000000000000000000000000000000000000000000","#,
+                r#""first":0,"reads":[{"op":"local_applied","path":"secret/a","ver":1,"#,
+                r#""applied":{"file":"\u001b[2J/.env"},"result":"ok"}]}"#,
+            );
+            again(member, Method::POST, ACCESS, Bytes::from_static(body.as_bytes())).await;
         })
     }),
     Attack::new("everybody's targets without end", "429", |member| {

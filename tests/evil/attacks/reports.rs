@@ -11,7 +11,9 @@ use super::member::{Member, Raw, View};
 /// Posts a record and perhaps targets.
 async fn report(member: &Member, raw: &Raw, view: &View, seen: Seen, targets: Option<String>) {
     let seen = member.signed(view, &seen);
-    member.post(raw, REPORT, &ReportRequest { seen, targets, exchange: None }).await;
+    member
+        .post(raw, REPORT, &ReportRequest { seen, targets, exchange: None, accesses: None })
+        .await;
 }
 
 /// Posts the record that `change` makes of a true one.

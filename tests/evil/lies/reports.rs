@@ -32,6 +32,7 @@ fn honest(told: &Told) -> ReportReply {
         next: 0,
         clones: Vec::new(),
         full: false,
+        accesses: None,
     }
 }
 

@@ -10,7 +10,7 @@ use host::term::Term;
 use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
-use crate::fleet::{audit, log, status};
+use crate::fleet::{audit, blast, history, log, status};
 use crate::owner::{access, admin, heal, init, machine, recover, recovery, resume, server, setup};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
@@ -36,7 +36,7 @@ Secrets
   export PATH…               print as .env, JSON or shell lines
   scan [--git] [FILE…]       find values of the vault in files and git; --install-hook
   compose|podman             secrets for services of Docker Compose, and as Podman's
-  rotate-due [PREFIX]        secrets to be changed at their issuers, as rotate_after says
+  blast PATH|rotate-due      a value has leaked: who had it, what to restart; what is due at issuers
 
 Machines
   status                     who holds which version; fails while an awake machine lags
@@ -131,6 +131,8 @@ enum Command {
     /// Review and verify the audit log
     #[command(subcommand, arg_required_else_help = true)]
     Audit(audit::Command),
+    /// Tell what a leaked value has reached, and what to restart and rotate
+    Blast(blast::Args),
     /// Print entries of the signed log in words
     Log(log::Args),
     /// Give the server back what it has lost and this machine has
@@ -230,7 +232,8 @@ fn with_flags_named(command: clap::Command) -> clap::Command {
 
 fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Kv(command) => kv::run(global, &command),
+        Command::Kv(command) => kv::run(global, &command, history::run),
+        Command::Blast(args) => blast::run(global, &args),
         Command::Run(args) => running::run(global, &args),
         Command::Import(args) => import::run(global, &args),
         Command::Export(args) => export::run(global, &args),

@@ -9,6 +9,7 @@ mod exposure;
 mod headers;
 mod hook;
 mod kit;
+mod past;
 mod review;
 mod row;
 mod server;
@@ -33,6 +34,7 @@ pub use exposure::{Borne, Copied, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNo
 pub use headers::{AGENT, AI_AGENT, CACHE_AGE, NO_WAIT, OFFLINE, REASON};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};
+pub use past::{BLAST, Blast, KeysChanged, OlderKey, PAST, PastVersion, ReachedHost};
 pub use review::{
     BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, NAMES,
     OpTold, PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,

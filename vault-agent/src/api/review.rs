@@ -1,7 +1,8 @@
 //! `agent/log`, `agent/acts`, `agent/admins`, `agent/writers`, `agent/removed`, `agent/names`,
-//! `agent/paths`, `agent/keys` and `agent/exposure`: entries of the log in words, what somebody has
-//! signed, who signs, who wrote which version, which machines are out, what one was called, which
-//! secrets there are, which of them hold a key, and which a machine could read.
+//! `agent/paths`, `agent/keys`, `agent/exposure`, `agent/past` and `agent/blast`: entries of the log
+//! in words, what somebody has signed, who signs, who wrote which version, which machines are out,
+//! what one was called, which secrets there are, which of them hold a key, which a machine could
+//! read, what changed in the versions of one, and whom a value of it has reached.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
-use machine::local::{ActsQuery, EntriesQuery, Writer};
+use machine::local::{ActsQuery, EntriesQuery, ExposedKey, Writer};
 
 /// Answers entries of the verified log in words.
 pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
@@ -85,21 +86,58 @@ pub(super) async fn keys(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 /// of these secrets were looked at, and of those that are named as holding copies, is on record
 /// then.
 pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    let engine = &call.api.engine;
-    let found = engine.exposure(call.query.get("machine").unwrap_or_default()).await;
+    let found = call.api.engine.exposure(call.query.get("machine").unwrap_or_default()).await;
     let found = found.map_err(of_log)?;
-    let keys = found.secrets.iter().flat_map(|secret| &secret.keys);
-    let copies = keys.flat_map(|key| &key.copies).map(|copied| (copied.path.clone(), None));
-    let mut looked_at: BTreeMap<SecretPath, Option<u64>> = copies.collect();
     let secrets = found.secrets.iter().filter(|secret| !secret.keys.is_empty());
+    let mut looked_at = copies(found.secrets.iter().flat_map(|secret| &secret.keys));
     looked_at.extend(secrets.map(|it| (it.path.clone(), it.versions.last().copied())));
+    record(call, looked_at).await?;
+    Ok(envelope::plain(&found))
+}
+
+/// Answers what changed from one version of a secret to the next.
+pub(super) async fn past(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let path: SecretPath = call.query.get("path").unwrap_or_default().parse()?;
+    let found = call.api.engine.past(&path).await.map_err(of_log)?;
+    let opened = found.iter().rev().find(|version| version.keys.is_some());
+    let looked_at = opened.map(|version| (path, Some(version.ver)));
+    record(call, looked_at.into_iter().collect()).await?;
+    Ok(envelope::plain(&found))
+}
+
+/// Answers what a value has reached.
+pub(super) async fn blast(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let path: SecretPath = call.query.get("path").unwrap_or_default().parse()?;
+    let number = |text: String| {
+        text.parse().map_err(|_| ApiFault::Refused(format!("`{text}` is no version")))
+    };
+    let ver = call.query.get("version").map(number).transpose()?;
+    let key = call.query.get("key");
+    let found = call.api.engine.blast(path.clone(), ver, key).await.map_err(of_log)?;
+    let mut looked_at = copies(&found.keys);
+    looked_at.insert(path, Some(found.ver));
+    record(call, looked_at).await?;
+    Ok(envelope::plain(&found))
+}
+
+/// Secrets whose keys were looked at, and in which version.
+type LookedAt = BTreeMap<SecretPath, Option<u64>>;
+
+/// Returns the secrets that are named as holding copies of values.
+fn copies<'a>(keys: impl IntoIterator<Item = &'a ExposedKey>) -> LookedAt {
+    let copies = keys.into_iter().flat_map(|key| &key.copies);
+    copies.map(|copied| (copied.path.clone(), None)).collect()
+}
+
+/// Has it on record whose keys the caller has looked at.
+async fn record(call: &Call<'_>, looked_at: LookedAt) -> Result<(), ApiFault> {
     for (path, ver) in looked_at {
         let path = Some(path);
         let looked = Fact { path, ver, ..Fact::new(Op::LocalSubkeys).by(&call.caller.by) };
-        let recorded = engine.record(looked).await;
+        let recorded = call.api.engine.record(looked).await;
         recorded.map_err(|why| ApiFault::Broken(format!("{why:#}")))?;
     }
-    Ok(envelope::plain(&found))
+    Ok(())
 }
 
 /// What a rule of the log refuses, or a fault of this machine.

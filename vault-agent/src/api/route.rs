@@ -150,6 +150,8 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "removed" => review::removed(call.only(Verb::Read)?.api).await,
         "admins" => review::admins(call.only(Verb::Read)?.api).await,
         "writers" => review::writers(call.only(Verb::Read)?),
+        "past" => review::past(call.only(Verb::Read)?).await,
+        "blast" => review::blast(call.only(Verb::Read)?).await,
         "paths" => Ok(review::paths(call.only(Verb::Read)?.api)),
         "keys" => review::keys(call.only(Verb::Read)?).await,
         "audit/verify" => agent::audit_verify(call.only(Verb::Read)?).await,

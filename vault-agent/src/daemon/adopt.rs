@@ -51,6 +51,7 @@ impl Daemon {
             save_failed: false,
             retain_due: false,
             retainer: JoinSet::new(),
+            telling: JoinSet::new(),
             weigh_by: None,
             branch,
             troubles,

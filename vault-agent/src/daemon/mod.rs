@@ -20,6 +20,7 @@ mod record;
 mod report;
 mod slot;
 mod stale;
+mod telling;
 mod troubles;
 mod under_way;
 
@@ -168,6 +169,8 @@ struct Daemon {
     /// Whether other versions may have to be retained.
     retain_due: bool,
     retainer: JoinSet<()>,
+    /// What is told of files on its way to the disk.
+    telling: JoinSet<()>,
     /// How old what this machine knows is.
     contact: Contact,
     /// When targets are to be judged by it again.
@@ -227,6 +230,7 @@ impl Daemon {
             },
             Some(saved) = self.saver.join_next() => self.persisted(saved.unwrap_or_default()),
             Some(_) = self.retainer.join_next() => {}
+            Some(_) = self.telling.join_next() => {}
             Some(ended) = self.hooks.runs.join_next() => {
                 let finished = self.hooks.ended(ended, Instant::now());
                 self.hook_ended(finished);
@@ -248,10 +252,14 @@ impl Daemon {
     }
 
     /// Takes the end of a hook's run.
-    fn hook_ended(&mut self, Finished { targets, result }: Finished) {
+    fn hook_ended(&mut self, Finished { targets, result, span }: Finished) {
         for (path, again) in targets {
             if let Some(slot) = self.slots.get_mut(&path) {
                 slot.hook_ended(&result, again);
+                if let Some(span) = span {
+                    slot.tell_hook(&result, again, span);
+                    telling::tell(&mut self.telling, &self.engine, slot);
+                }
                 if slot.is_deciding() {
                     self.save_by = Some(Instant::now());
                 }
@@ -381,6 +389,7 @@ impl Daemon {
             plan = !matches!(result, Err(_) | Ok(Outcome::Seen { .. }));
             let before = slot.state.clone();
             let run = slot.done(result, Instant::now(), clock::now());
+            telling::tell(&mut self.telling, &self.engine, slot);
             if let (Some((mask, wanted_by)), Some(key)) = (run, &slot.key) {
                 self.hooks.request(key, path, mask, slot.retries());
                 wanted_by.into_iter().for_each(|told| self.hooks.tell(key, told));
@@ -473,6 +482,7 @@ impl Daemon {
         };
         let _ = tokio::time::timeout(LAST_JOBS, writes).await;
         self.report();
+        while self.telling.join_next().await.is_some() {}
         self.persist_last().await;
     }
 }

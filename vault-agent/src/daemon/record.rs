@@ -40,6 +40,9 @@ pub(super) struct Remembered {
     /// The versions that the target has gone back from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bad: Option<Bad>,
+    /// What is to be told of its versions once the hook has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) untold: Option<Untold>,
 }
 
 impl Remembered {
@@ -75,6 +78,19 @@ pub(super) struct Bad {
     pub(super) why: String,
     /// Which settings the target had: with others the versions get another chance.
     pub(super) settings: Hash,
+}
+
+/// Versions that a file has got, and of which the audit log does not know all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Untold {
+    /// When it got them.
+    pub(super) at: Time,
+    /// Whether it had them already when it was looked at.
+    pub(super) found: bool,
+    /// The secrets that have another version than before; none if the file is gone.
+    pub(super) secrets: Vec<(SecretPath, Option<u64>)>,
+    /// Whether it is told that the hook has failed for them.
+    pub(super) failed: bool,
 }
 
 /// All of them, and the last contact with the server.
@@ -150,6 +166,7 @@ mod tests {
             hook: HookEnd::Ok,
             good: None,
             bad: None,
+            untold: None,
         };
         Record::new(vec![target.clone()], None).save(folder.path()).unwrap();
         let text = std::fs::read_to_string(folder.path().join(NAME)).unwrap();
@@ -163,7 +180,10 @@ mod tests {
             why: "exit 1".to_owned(),
             settings: Hash::of(&[b"x"]),
         };
-        let target = Remembered { good: Some(vec![Some(3), None]), bad: Some(bad), ..target };
+        let secrets = vec![("secret/a".parse().unwrap(), Some(3))];
+        let untold = Some(Untold { at: Time::from_micros(5), found: false, secrets, failed: true });
+        let good = Some(vec![Some(3), None]);
+        let target = Remembered { good, bad: Some(bad), untold, ..target };
         Record::new(vec![target.clone()], None).save(folder.path()).unwrap();
         assert_eq!(Record::load(folder.path()).targets, [target]);
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::audit::Fact;
 use shared::path::SecretPath;
 use shared::report::TargetState;
 use shared::time::Time;
@@ -17,7 +18,7 @@ use super::contact::Reach;
 use super::fault::TargetFault;
 use super::hooks::{HookKey, Key, Mask, Waiter};
 use super::plan::{self, Action, Known, Versions};
-use super::record::{Bad, HookEnd, Remembered};
+use super::record::{Bad, HookEnd, Remembered, Untold};
 use crate::engine::Latest;
 use host::account;
 use host::files::Print;
@@ -109,6 +110,10 @@ pub(super) struct Slot {
     verdict: Verdict,
     /// Who waits for the end of a run of the hook that is to follow the next look at the file.
     pub(super) wanted_by: Vec<Waiter>,
+    /// What is to be told of the versions in the file when the hook has ended.
+    untold: Option<Untold>,
+    /// What is to be told now.
+    facts: Vec<Fact>,
 }
 
 impl Slot {
@@ -118,9 +123,9 @@ impl Slot {
             remembered.secrets.iter().map(|(path, _)| path).eq(&target.secrets)
         });
         let verdict = Verdict::new(&target, remembered.as_ref());
-        let (written, since, hook) = match remembered {
-            Some(known) => (Some(known.versions()), known.since, known.hook),
-            None => (None, Time::default(), HookEnd::None),
+        let (written, since, hook, untold) = match remembered {
+            Some(known) => (Some(known.versions()), known.since, known.hook, known.untold),
+            None => (None, Time::default(), HookEnd::None, None),
         };
         Self {
             name: account::tilde(&target.path, target.owner.as_deref()),
@@ -152,6 +157,8 @@ impl Slot {
             halted: false,
             verdict,
             wanted_by: Vec::new(),
+            untold,
+            facts: Vec::new(),
         }
     }
 
@@ -194,6 +201,7 @@ impl Slot {
             hook: self.hook.clone(),
             good: self.verdict.good.clone().filter(|good| !is_told(good)),
             bad: self.verdict.unsaved.as_ref().or(self.verdict.bad.as_ref()).cloned(),
+            untold: self.untold.clone(),
         })
     }
 
@@ -269,7 +277,7 @@ impl Slot {
         now: Instant,
         time: Time,
     ) -> Option<Mask> {
-        let (held, mask) = match result {
+        let (held, mask, found) = match result {
             Err(fault) => {
                 self.failed(fault, now);
                 return None;
@@ -288,7 +296,7 @@ impl Slot {
             Ok(Outcome::Changed(held, mask)) => {
                 self.log_changed(&held, now);
                 self.wrote = Some(now);
-                (held, Some(mask))
+                (held, Some(mask), false)
             }
             Ok(Outcome::Unchanged(held, mask)) => {
                 let ended = self.hook == HookEnd::Ok
@@ -297,9 +305,10 @@ impl Slot {
                 let has_run = self.written.as_ref() == Some(&held.versions) && ended;
                 let is_new = !self.verified && held.print.is_some();
                 let is_due = (is_new && !has_run) || !self.wanted_by.is_empty();
-                (held, is_due.then_some(mask))
+                (held, is_due.then_some(mask), true)
             }
         };
+        let before = self.written.clone();
         self.is_right(held, time);
         let mask = mask.filter(|_| self.key.is_some());
         if self.key.is_none() {
@@ -309,6 +318,7 @@ impl Slot {
         } else if self.hook == HookEnd::Ok {
             self.verdict.is_good(self.written.as_ref());
         }
+        self.has_got(before.as_ref(), found, time);
         mask
     }
 
@@ -472,6 +482,7 @@ impl Slot {
 }
 
 mod anew;
+mod applied;
 mod settings;
 mod verdict;
 

@@ -1,5 +1,5 @@
-//! Local accesses: on disk before the answer, many in one commit, alike ones merged; shipped to
-//! the audit log in batches and dropped when the server has them.
+//! Local accesses, and what is told of target files: on disk before the answer, many in one commit,
+//! alike ones merged; shipped to the audit log in batches and dropped when the server has them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rusqlite::Connection;
-use shared::audit::Fact;
+use shared::audit::{Fact, Op};
 use shared::hash::Hash;
 use shared::time::Time;
-use shared::wire::v1::audit::ACCESSES;
+use shared::wire::v1::audit::{ACCESSES, AccessReply, AccessRequest};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{MutexGuard as Turn, oneshot};
 use tokio::time::sleep;
 
 use super::debounced::Debounced;
@@ -28,6 +28,10 @@ const MANY: usize = 8;
 const AFTER: Duration = Duration::from_millis(500);
 /// How often to try when nothing new waits.
 const IDLE: Duration = Duration::from_secs(30);
+/// Bytes of one batch, before they are written as JSON.
+const BATCH: usize = 1 << 20;
+/// Accesses that a report takes along, and their bytes.
+const ALONG: (u64, usize) = (64, 64 << 10);
 /// Rows after which the table is checked against its bound.
 const CHECK: usize = 5000;
 
@@ -39,8 +43,21 @@ pub(super) struct Accesses {
     run: Hash,
     waiting: Mutex<Waiting>,
     pub(super) shipping: Debounced,
+    /// Whose turn it is to ship: a batch that came twice is known as such only next to the first.
+    turn: tokio::sync::Mutex<()>,
     store: Arc<Store>,
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
+}
+
+/// Some of the oldest accesses, which a report takes along: that a file was written is told with
+/// the report that says so, without a request more.
+pub(super) struct Along<'a>(Option<(AccessRequest, Turn<'a, ()>)>);
+
+impl Along<'_> {
+    /// Returns them, if there are any.
+    pub(super) fn request(&self) -> Option<AccessRequest> {
+        self.0.as_ref().map(|(request, _)| request.clone())
+    }
 }
 
 /// Accesses that wait for the next commit.
@@ -52,15 +69,19 @@ struct Waiting {
     queued: bool,
     /// Whether the last commit took many along.
     busy: bool,
+    /// Whether any of them is to be shipped soon.
+    urgent: bool,
     since_check: usize,
 }
 
 impl Accesses {
     pub(super) fn new(run: Hash, store: Arc<Store>, link: Arc<Link>) -> Self {
-        Self { run, waiting: Mutex::default(), shipping: Debounced::default(), store, link }
+        let (waiting, shipping, turn) = (Mutex::default(), Debounced::default(), <_>::default());
+        Self { run, waiting, shipping, turn, store, link }
     }
 
-    /// Notes accesses; they are on disk when this returns.
+    /// Notes accesses; they are on disk when this returns. What is told of target files waits for
+    /// the report that follows, or for others.
     pub(super) async fn record(self: &Arc<Self>, accesses: Vec<Fact>) -> Result<(), Failure> {
         if accesses.is_empty() {
             return Ok(());
@@ -68,6 +89,7 @@ impl Accesses {
         let (answer, answered) = oneshot::channel();
         let (queue_now, busy) = {
             let mut waiting = self.lock();
+            waiting.urgent |= accesses.iter().any(|access| access.op != Op::LocalApplied);
             for access in accesses {
                 waiting.rows.entry(access).or_insert_with(|| (clock::now(), 0)).1 += 1;
             }
@@ -99,16 +121,18 @@ impl Accesses {
     }
 
     fn write(self: Arc<Self>, open: Result<&Connection, Failure>, runtime: Handle) -> Outcome {
-        let (rows, answers, check) = {
+        let (rows, answers, check, urgent) = {
             let mut waiting = self.lock();
             waiting.queued = false;
+            let urgent = std::mem::take(&mut waiting.urgent);
             waiting.busy = waiting.answers.len() >= MANY;
             waiting.since_check += waiting.rows.len();
             let check = waiting.since_check >= CHECK;
             if check {
                 waiting.since_check = 0;
             }
-            (std::mem::take(&mut waiting.rows), std::mem::take(&mut waiting.answers), check)
+            let rows = std::mem::take(&mut waiting.rows);
+            (rows, std::mem::take(&mut waiting.answers), check, urgent)
         };
         let accesses: Vec<Fact> = rows.into_iter().map(counted).collect();
         let written = open.and_then(|conn| {
@@ -122,7 +146,9 @@ impl Accesses {
                 }
                 Outcome::Keep(Box::new(move |committed| {
                     answer(&runtime, answers, committed);
-                    self.shipping.soon();
+                    if urgent {
+                        self.shipping.soon();
+                    }
                 }))
             }
             Err(fault) => {
@@ -130,6 +156,32 @@ impl Accesses {
                 Outcome::Undo(fault)
             }
         }
+    }
+
+    /// Returns some of the oldest accesses for a report to take along; none while they are being
+    /// shipped.
+    pub(super) async fn along(&self) -> Result<Along<'_>, Failure> {
+        let Ok(turn) = self.turn.try_lock() else { return Ok(Along(None)) };
+        let (most, bytes) = ALONG;
+        let request = self.store.read(move |conn| state::access::oldest(conn, most, bytes)).await?;
+        Ok(Along((!request.reads.is_empty()).then_some((request, turn))))
+    }
+
+    /// Takes what the server says of those that a report took along; if it says nothing of them, it
+    /// gets them in a request of their own.
+    pub(super) async fn went_along(
+        &self,
+        along: Along<'_>,
+        reply: Option<AccessReply>,
+    ) -> Result<(), Failure> {
+        let Some((request, _turn)) = along.0 else { return Ok(()) };
+        let after = request.first + request.reads.len() as u64;
+        if reply.is_some_and(|reply| reply.next >= after) {
+            self.store.write(move |conn| state::access::shipped(conn, after)).await?;
+        } else {
+            self.shipping.soon();
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -164,7 +216,7 @@ pub(super) async fn run(accesses: Arc<Accesses>, client: Client) {
         if !accesses.link.is_caught_up() {
             continue;
         }
-        match ship(&accesses.store, &client).await {
+        match ship(&accesses, &client).await {
             Ok(()) => accesses.shipping.done(ticket),
             Err(fault) => {
                 tracing::warn!(%fault, "local accesses not shipped");
@@ -175,9 +227,11 @@ pub(super) async fn run(accesses: Arc<Accesses>, client: Client) {
 }
 
 /// Ships everything that waits now.
-async fn ship(store: &Store, client: &Client) -> Result<()> {
+async fn ship(Accesses { store, turn, .. }: &Accesses, client: &Client) -> Result<()> {
+    let _turn = turn.lock().await;
     loop {
-        let request = store.read(|conn| state::access::oldest(conn, ACCESSES as u64)).await?;
+        let request = store.read(|conn| state::access::oldest(conn, ACCESSES as u64, BATCH));
+        let request = request.await?;
         if request.reads.is_empty() {
             return Ok(());
         }

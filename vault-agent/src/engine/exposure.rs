@@ -1,9 +1,12 @@
 //! What a machine could read: everything that the log says was encrypted to it, which re-encryption
 //! does not undo; and which keys of that hold other values since.
 
+pub(super) mod blast;
 mod elsewhere;
 mod keys;
 mod lives;
+pub(super) mod past;
+mod reached;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -91,16 +91,16 @@ impl Parts {
             ticks.clone(),
             folded,
         ));
+        let accesses = Arc::new(Accesses::new(own.run, store.clone(), link.clone()));
         let reports = Arc::new(Reports::new(
             own.clone(),
             store.clone(),
             alarms.clone(),
-            link.clone(),
+            accesses.clone(),
             ledger.clone(),
             ticks.clone(),
             reports,
         ));
-        let accesses = Arc::new(Accesses::new(own.run, store.clone(), link.clone()));
         let (tasks, fetch_due) = (Tasks::default(), Notify::new());
         Ok(Self {
             own,

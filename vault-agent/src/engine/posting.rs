@@ -230,6 +230,7 @@ mod tests {
             next,
             clones: Vec::new(),
             full: false,
+            accesses: None,
         }
     }
 

@@ -20,6 +20,7 @@ use shared::wire::v1::report::{EXCHANGED, ReportReply, ReportRequest};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::access::Accesses;
 use super::alarms::{Alarms, clones_told};
 use super::anchors;
 use super::chain::Audit;
@@ -55,6 +56,7 @@ pub(super) struct Reports {
     pub(super) store: Arc<Store>,
     pub(super) alarms: Arc<Alarms>,
     pub(super) link: Arc<Link>,
+    accesses: Arc<Accesses>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) ticks: Ticks,
     fleet: Mutex<Fleet>,
@@ -123,7 +125,7 @@ impl Reports {
         own: Arc<Own>,
         store: Arc<Store>,
         alarms: Arc<Alarms>,
-        link: Arc<Link>,
+        accesses: Arc<Accesses>,
         ledger: Arc<Ledger>,
         ticks: Ticks,
         stored: Stored,
@@ -133,7 +135,8 @@ impl Reports {
             own,
             store,
             alarms,
-            link,
+            link: accesses.link.clone(),
+            accesses,
             ledger,
             ticks,
             fleet: fleet.into(),
@@ -216,7 +219,9 @@ impl Reports {
             audit_head: member.audit.hash,
             targets: due.hash,
         };
+        let along = self.accesses.along().await?;
         let request = ReportRequest {
+            accesses: along.request(),
             seen: seen.sign(member.name, &self.own.keys.sign, self.own.pins.vault)?,
             targets: due.text.clone(),
             exchange: due.exchange,
@@ -228,6 +233,7 @@ impl Reports {
                 self.alarms.clock_off(timing::off(clock::now(), took, reply.now));
                 self.alarms.clear(Code::Report.as_str());
                 self.alarms.server_full(reply.full);
+                self.accesses.went_along(along, reply.accesses).await?;
                 if self.posting().accepted(&due, &reply) {
                     self.reporting.soon();
                 }
@@ -237,6 +243,7 @@ impl Reports {
                 if let RemoteError::Refused(error) = &fault {
                     self.refused(error);
                 }
+                self.accesses.went_along(along, None).await?;
                 Err(fault.into())
             }
         }

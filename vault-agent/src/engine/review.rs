@@ -8,8 +8,8 @@ use shared::path::SecretPath;
 
 use super::{Engine, acts, admins, entries, exposure, holders, kept, removed, unfollowed};
 use machine::local::{
-    Acts, ActsQuery, Admins, Borne, Entries, EntriesQuery, Exposure, Holders, JoinList, Kept,
-    Removed, Sealed,
+    Acts, ActsQuery, Admins, Blast, Borne, Entries, EntriesQuery, Exposure, Holders, JoinList, Kept,
+    PastVersion, Removed, Sealed,
 };
 
 impl Engine {
@@ -62,6 +62,28 @@ impl Engine {
     /// `E_MISSING`, or if the database fails.
     pub async fn names(&self, asked: String) -> Result<Vec<Borne>> {
         exposure::names(&self.parts, asked).await
+    }
+
+    /// Tells the versions of a secret, and which keys changed from one to the next, oldest first.
+    ///
+    /// # Errors
+    /// `E_MISSING`, or if the database fails.
+    pub async fn past(&self, path: &SecretPath) -> Result<Vec<PastVersion>> {
+        exposure::past::of(&self.parts, path).await
+    }
+
+    /// Tells what a value has reached: of a key or of all that is in a version, the newest if none
+    /// is named.
+    ///
+    /// # Errors
+    /// `E_MISSING`, or if the database fails.
+    pub async fn blast(
+        &self,
+        path: SecretPath,
+        ver: Option<u64>,
+        key: Option<String>,
+    ) -> Result<Blast> {
+        exposure::blast::of(&self.parts, exposure::blast::Asked { path, ver, key }).await
     }
 
     /// Tells what a key has signed, and what takes back what still holds of it.

@@ -13,14 +13,17 @@ use super::schema::unwiped;
 /// Rows past which alike ones are merged, and past which the oldest are given up.
 const MERGE: u64 = 50_000;
 const GIVE_UP: u64 = 200_000;
+/// What a row takes at most as JSON beside its texts.
+const ROW: usize = 256;
 
 /// Keeps accesses of this run of the agent.
 pub fn insert(conn: &Connection, this_run: Hash, accesses: &[Fact]) -> Result<()> {
     let mut query = conn.prepare_cached(
-        "INSERT INTO access (run, time, who, op, path, ver, count, result, agent, reason) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO access (run, time, who, op, path, ver, count, result, agent, reason, applied) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
-    for Fact { at, who, agent, reason, op, path, ver, count, result, .. } in accesses {
+    for Fact { at, who, agent, reason, op, path, ver, count, result, applied, .. } in accesses {
+        let applied = applied.as_ref().map(serde_json::to_string).transpose().map_err(damaged)?;
         query.execute((
             this_run.as_bytes(),
             number(at.unwrap_or_default().as_micros())?,
@@ -32,21 +35,31 @@ pub fn insert(conn: &Connection, this_run: Hash, accesses: &[Fact]) -> Result<()
             result.as_str(),
             agent.as_ref().map_or("", Agent::as_str),
             reason.as_ref().map_or("", Reason::as_str),
+            applied,
         ))?;
     }
     Ok(())
 }
 
-/// Reads the oldest accesses, `most` at most, all of one run.
-pub fn oldest(conn: &Connection, most: u64) -> Result<AccessRequest> {
+/// Reads the oldest accesses, `most` at most and no more than fill `bytes`, all of one run.
+pub fn oldest(conn: &Connection, most: u64, bytes: usize) -> Result<AccessRequest> {
     let mut query = conn.prepare_cached(
-        "SELECT n, time, who, op, path, ver, count, result, run, agent, reason FROM access \
+        "SELECT n, time, who, op, path, ver, count, result, run, agent, reason, applied FROM access \
          ORDER BY n LIMIT ?1",
     )?;
     let mut rows = query.query([number(most)?])?;
     let mut batch = AccessRequest { run: Hash::ZERO, first: 0, reads: Vec::new() };
+    let mut used = 0;
     while let Some(row) = rows.next()? {
         let (n, run) = (unsigned(row, 0)?, Hash::from_bytes(row.get(8)?));
+        let applied = row.get_ref(11)?.as_str_or_null()?;
+        let (who, path) = (row.get_ref(2)?.as_str()?, row.get_ref(4)?.as_str()?);
+        let (agent, reason) = (row.get_ref(9)?.as_str()?, row.get_ref(10)?.as_str()?);
+        used += ROW + who.len() + path.len() + agent.len() + reason.len();
+        used += applied.map_or(0, str::len);
+        if used > bytes && !batch.reads.is_empty() {
+            break;
+        }
         if batch.reads.is_empty() {
             (batch.first, batch.run) = (n, run);
         }
@@ -56,12 +69,13 @@ pub fn oldest(conn: &Connection, most: u64) -> Result<AccessRequest> {
         }
         batch.reads.push(Fact {
             at: Some(Time::from_micros(unsigned(row, 1)?)),
-            who: Some(Who::lossy(row.get_ref(2)?.as_str()?)),
-            agent: Some(Agent::lossy(row.get_ref(9)?.as_str()?)).filter(|text| !text.is_empty()),
-            reason: Some(Reason::lossy(row.get_ref(10)?.as_str()?)).filter(|it| !it.is_empty()),
-            path: Some(row.get_ref(4)?.as_str()?.parse().map_err(damaged)?),
+            who: Some(Who::lossy(who)).filter(|who| !who.as_str().is_empty()),
+            agent: Some(Agent::lossy(agent)).filter(|text| !text.is_empty()),
+            reason: Some(Reason::lossy(reason)).filter(|it| !it.is_empty()),
+            path: Some(path.parse().map_err(damaged)?),
             ver: Some(unsigned(row, 5)?).filter(|ver| *ver > 0),
             count: Some(unsigned(row, 6)?).filter(|count| *count > 1),
+            applied: applied.map(serde_json::from_str).transpose().map_err(damaged)?,
             result: Outcome::from(row.get_ref(7)?.as_str()?),
             ..Fact::new(Op::from(row.get_ref(3)?.as_str()?))
         });
@@ -87,13 +101,13 @@ pub fn bound(conn: &Connection, this_run: Hash) -> Result<u64> {
     }
     conn.execute_batch(
         "CREATE TEMP TABLE merged AS SELECT min(time) AS time, who, op, path, ver, \
-             sum(count) AS count, result, agent, reason FROM access \
-             GROUP BY who, op, path, ver, result, agent, reason; \
+             sum(count) AS count, result, agent, reason, applied FROM access \
+             GROUP BY who, op, path, ver, result, agent, reason, applied; \
          DELETE FROM access;",
     )?;
     conn.execute(
-        "INSERT INTO access (run, time, who, op, path, ver, count, result, agent, reason) \
-             SELECT ?1, time, who, op, path, ver, count, result, agent, reason \
+        "INSERT INTO access (run, time, who, op, path, ver, count, result, agent, reason, applied) \
+             SELECT ?1, time, who, op, path, ver, count, result, agent, reason, applied \
              FROM merged ORDER BY time",
         [this_run.as_bytes()],
     )?;

@@ -1,6 +1,6 @@
 //! Signed reports: each machine posts its own, gets some of the others' in turn, and everybody's
 //! when somebody asks how the fleet stands. Verified beside the writer; only a refusal is on
-//! record.
+//! record, and the local accesses that come along.
 
 use std::collections::HashSet;
 
@@ -30,13 +30,18 @@ impl Vault {
     pub async fn report(
         &self,
         mut caller: Caller,
-        request: ReportRequest,
+        mut request: ReportRequest,
     ) -> Result<ReportReply, Refusal> {
         let (number, exchange) = (caller.number, request.exchange);
+        let accesses = request.accesses.take();
         match self.accept(&caller, request).await {
             Ok(reply) => {
                 let mut reply = self.exchange(number, exchange, reply);
                 reply.clones = self.clones(number);
+                if let Some(accesses) = accesses {
+                    // Refused, they come again in a request of their own, which is told why.
+                    reply.accesses = self.access(caller, accesses).await.ok();
+                }
                 Ok(reply)
             }
             Err(Refusal::Rule(why)) => {
@@ -72,7 +77,8 @@ impl Vault {
         let kept = self.0.reported.keep(accepted, active).map_err(Refusal::Rule)?;
         let wants_targets = kept.ok_or(Refusal::Stranger)?;
         let (seen, clones, full) = (Vec::new(), Vec::new(), self.had_no_room());
-        Ok(ReportReply { now, audit, wants_targets, seen, next: 0, clones, full })
+        let accesses = None;
+        Ok(ReportReply { now, audit, wants_targets, seen, next: 0, clones, full, accesses })
     }
 
     /// Returns which copied hosts a machine is told of.

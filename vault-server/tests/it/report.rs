@@ -1,12 +1,13 @@
 //! Reports: what is taken, what is refused, who gets them, and when they go.
 
 use hyper::StatusCode;
-use shared::audit::{AuditHead, Fact, Op as Asked};
+use shared::audit::{Applied, AuditHead, Fact, HookRun, Op as Asked, Record};
 use shared::hash::Hash;
 use shared::keys::SignKey;
 use shared::log::{Op, Rekey};
 use shared::report::{Seen, Targets};
 use shared::text::Text;
+use shared::time::Time;
 use shared::token::MachineLine;
 use shared::wire::v1::audit::{AccessRequest, AuditPage};
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage};
@@ -26,6 +27,51 @@ async fn posted(client: &Client, request: &ReportRequest) -> ReportReply {
 fn targets(agent: &str) -> (String, Hash) {
     let (agent, targets) = (agent.parse().unwrap(), vec![]);
     Targets { agent, replaced: None, targets }.write().unwrap()
+}
+
+#[tokio::test]
+async fn local_accesses_come_along_with_a_report_and_are_recorded_once() {
+    let world = World::new().await;
+    let client = world.client(&world.first).await;
+    let hook = HookRun { began: Time::from_micros(7), ended: Time::from_micros(9), failed: None };
+    let applied = Applied { file: "~/.env".parse().unwrap(), found: false, hook: Some(hook) };
+    let applied = Fact {
+        at: Some(Time::from_micros(u64::MAX)),
+        // What the server knows better is not taken from the machine.
+        machine: Some("another".parse().unwrap()),
+        path: Some("secret/of/others".parse().unwrap()),
+        ver: Some(3),
+        applied: Some(applied),
+        ..Fact::new(Asked::LocalApplied)
+    };
+    let run = Hash::of(&[b"run"]);
+    let report = |n: u64, first: u64, reads: Vec<Fact>| ReportRequest {
+        accesses: Some(AccessRequest { run, first, reads }),
+        ..world.report(&world.first, &world.seen(&world.first, n))
+    };
+    for n in [1, 2] {
+        let reply = posted(&client, &report(n, 0, vec![applied.clone()])).await;
+        assert_eq!(reply.accesses.map(|reply| reply.next), Some(1));
+    }
+    let again = AccessRequest { run, first: 0, reads: vec![applied.clone()] };
+    assert_eq!(client.post(ACCESS, &again).await.0, StatusCode::OK);
+    let is_it = |record: &&Record| record.fact.op == Asked::LocalApplied;
+    let records = verified(&client).await;
+    let told: Vec<Fact> = records.iter().filter(is_it).map(|it| it.fact.clone()).collect();
+    assert_eq!(
+        told,
+        [Fact {
+            machine: Some(world.first.name.clone()),
+            addr: told[0].addr.clone(),
+            ..applied.clone()
+        }]
+    );
+    // What is none is refused, and costs the report nothing.
+    let forged = report(3, 1, vec![Fact { op: Asked::Put, ..applied }]);
+    assert!(posted(&client, &forged).await.accesses.is_none());
+    let records = verified(&client).await;
+    let refused = records.iter().rfind(|record| record.fact.op == Asked::Access).unwrap();
+    assert_eq!(refused.fact.result.as_str(), "E_PARSE");
 }
 
 #[tokio::test]

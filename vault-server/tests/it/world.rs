@@ -253,7 +253,7 @@ impl World {
     /// Signs a record as `machine`.
     pub fn report(&self, machine: &Machine, seen: &Seen) -> ReportRequest {
         let seen = seen.sign(machine.name.clone(), &machine.sign, self.state.vault()).unwrap();
-        ReportRequest { seen, targets: None, exchange: None }
+        ReportRequest { seen, targets: None, exchange: None, accesses: None }
     }
 
     /// Writes a version as the first machine and returns its blob.

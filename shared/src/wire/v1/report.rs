@@ -8,6 +8,7 @@ use crate::log::Number;
 use crate::signed::Envelope;
 use crate::time::Time;
 
+use super::audit::{AccessReply, AccessRequest};
 use super::clone::CloneNotice;
 
 /// Most seen-records in one answer.
@@ -27,6 +28,9 @@ pub struct ReportRequest {
     /// Asks for records of others: of witnesses first, then of those numbered above this, in turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Number>,
+    /// Local accesses that wait, so that they need no request of their own: some of the oldest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accesses: Option<AccessRequest>,
 }
 
 /// Answer 200 to a report.
@@ -50,6 +54,9 @@ pub struct ReportReply {
     /// Whether the server's disk had no room for what was last to be written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub full: bool,
+    /// What has become of the local accesses; none if they were not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accesses: Option<AccessReply>,
 }
 
 /// Query of `GET /v1/targets`.

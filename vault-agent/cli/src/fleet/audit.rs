@@ -5,12 +5,12 @@ mod filter;
 mod log;
 mod narrow;
 mod nothing;
-mod pages;
+pub(super) mod pages;
 mod shape;
 mod summary;
 mod when;
-mod who;
-mod words;
+pub(super) mod who;
+pub(super) mod words;
 
 use anyhow::bail;
 

@@ -1,4 +1,5 @@
-//! `vault kv history`: the versions of a secret, the newest first, and what became of each.
+//! The versions of a secret, the newest first, what became of each, and who wrote it: what any
+//! Vault tells, and what `vault kv history` begins with.
 
 use serde_json::{Map, Value, json};
 
@@ -7,11 +8,33 @@ use super::route::{Route, Typed};
 use super::secret::no_value;
 use crate::client::{Client, Error};
 use crate::context::Global;
-use crate::print::{self, Format, table};
-use host::hint::Exit;
-use host::shown::Shown;
 use machine::local::{WRITERS, Writer};
 use shared::name::Actor;
+
+/// Arguments of `vault kv history`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+CHANGED names keys, never values: + is new, ~ has another value, - is gone.
+APPLIED counts the hosts whose files got the version; READS the reads by processes there.
+
+Examples:
+  vault kv history secret/app
+  vault kv history secret/app --hosts                  when each host had which version
+  vault kv history secret/app --key OPENAI_API_KEY     only where its value changed
+  vault kv history -version=12 secret/app              all that is known of one")]
+pub struct Args {
+    #[command(flatten)]
+    pub place: Typed,
+    /// Only the versions in which this key's value changed
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// A row for each host and file: when it got the version and how its hook ended
+    #[arg(long, conflicts_with = "version")]
+    pub hosts: bool,
+    /// All that is known of this version: who wrote it, what changed, who has it, who read it
+    #[arg(long, value_name = "N")]
+    pub version: Option<u64>,
+}
 
 /// One version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,45 +100,45 @@ fn name_writers(client: &Client, route: &Route, all: &mut [Version]) -> Result<(
     Ok(())
 }
 
-pub fn run(global: &Global, place: &Typed) -> anyhow::Result<Exit> {
-    let format = global.format()?;
-    let client = global.client()?;
-    let (route, secret) = read::shown(global, &client, place, Kind::Metadata)?;
-    let Some(data) = secret.and_then(|secret| secret.data) else {
-        return Err(no_value(&client, &route, &route.api("metadata")).into());
-    };
-    let current = data.get("current_version").and_then(Value::as_u64).unwrap_or(0);
-    let now = global.now().to_string();
-    let mut all = versions(&data);
-    name_writers(&client, &route, &mut all)?;
-    all.reverse();
-    let state = |version: &Version| match version {
-        version if version.destroyed => "destroyed",
-        version if version.is_deleted(&now) => "deleted",
-        version if version.n == current => "current",
-        _ => "",
-    };
-    if format != Format::Table {
-        let rows = all.iter().map(|version| {
-            json!({
-                "version": version.n, "created_time": version.created, "deletion_time": version.deletion,
-                "destroyed": version.destroyed, "state": state(version), "created_by": version.by,
-            })
-        });
-        global.term.document(print::data(format, &rows.collect())?)?;
-        return Ok(Exit::OK);
+/// A secret's versions, and where it is.
+pub struct History {
+    pub route: Route,
+    /// Newest first.
+    pub versions: Vec<Version>,
+    current: u64,
+    now: String,
+}
+
+impl History {
+    /// Reads the versions of a secret that must be there.
+    pub fn read(global: &Global, client: &Client, place: &Typed) -> anyhow::Result<Self> {
+        let (route, secret) = read::shown(global, client, place, Kind::Metadata)?;
+        let Some(data) = secret.and_then(|secret| secret.data) else {
+            return Err(no_value(client, &route, &route.api("metadata")).into());
+        };
+        let current = data.get("current_version").and_then(Value::as_u64).unwrap_or(0);
+        let mut versions = versions(&data);
+        name_writers(client, &route, &mut versions)?;
+        versions.reverse();
+        Ok(Self { route, versions, current, now: global.now().to_string() })
     }
-    let by = all.iter().any(|version| version.by.is_some());
-    let mut header = vec!["VERSION", "CREATED", "STATE"];
-    header.extend(by.then_some("BY"));
-    let rows = all.iter().map(|version| {
-        let state = state(version).to_owned();
-        let mut row = vec![version.n.to_string(), version.created.clone(), state];
-        row.extend(by.then(|| version.by.clone().unwrap_or_default()));
-        row
-    });
-    let rows: Vec<_> = rows.collect();
-    let text = table::plain(&header, &rows);
-    global.term.line(Shown::lines(text.lines().map(str::trim_end)))?;
-    Ok(Exit::OK)
+
+    /// Says what became of a version, in a word.
+    pub fn state(&self, version: &Version) -> &'static str {
+        match version {
+            version if version.destroyed => "destroyed",
+            version if version.is_deleted(&self.now) => "deleted",
+            version if version.n == self.current => "current",
+            _ => "",
+        }
+    }
+
+    /// Returns a version for scripts.
+    pub fn document(&self, version: &Version) -> Value {
+        json!({
+            "version": version.n, "created_time": version.created,
+            "deletion_time": version.deletion, "destroyed": version.destroyed,
+            "state": self.state(version), "created_by": version.by,
+        })
+    }
 }

@@ -58,8 +58,8 @@ pub enum Command {
     Metadata(metadata::Command),
     /// Find secrets, or keys in them, by name
     Find(find::Args),
-    /// Print the versions of a secret
-    History(Typed),
+    /// Print the versions of a secret: who wrote them, what changed, who has and who read them
+    History(history::Args),
     /// Show what changed between two versions; values are masked
     Diff(diff::Args),
     /// Change a secret in an editor
@@ -72,7 +72,12 @@ pub enum Command {
     EnableVersioning(enable_versioning::Args),
 }
 
-pub fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
+/// Runs a command; `history` tells what machines and the audit log add to a secret's versions.
+pub fn run(
+    global: &Global,
+    command: &Command,
+    history: impl FnOnce(&Global, &history::Args) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
     match command {
         Command::Get(args) => get::run(global, args),
         Command::Put(args) => put::run(global, args),
@@ -84,7 +89,7 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
         Command::Rollback(args) => rollback::run(global, args),
         Command::Metadata(command) => metadata::run(global, command),
         Command::Find(args) => find::run(global, args),
-        Command::History(place) => history::run(global, place),
+        Command::History(args) => history(global, args),
         Command::Diff(args) => diff::run(global, args),
         Command::Edit(args) => edit::run(global, args),
         Command::Cp(args) => moving::cp(global, args),

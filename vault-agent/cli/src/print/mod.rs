@@ -4,12 +4,15 @@
 pub mod exit;
 pub mod go;
 pub mod table;
+mod versions;
 pub mod yaml;
 
 use std::str::FromStr;
 
 use host::hint::Failure;
 use serde_json::Value;
+
+pub use versions::ranges;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -173,7 +173,10 @@ fn values(ask: &Ask<'_>, line: &Line<'_>, arg: &Arg, current: &str) -> Vec<Strin
     if !possible.is_empty() {
         return possible.iter().map(|value| value.get_name().to_owned()).collect();
     }
-    let secret = line.positionals.first();
+    let secret = line.positionals.first().map(|secret| match secret.rsplit_once('@') {
+        Some((path, _)) if line.path.first() == Some(&"blast") => path,
+        _ => *secret,
+    });
     let keys = || secret.map(|secret| ask.keys(secret)).unwrap_or_default();
     let called = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name);
     match (called, arg.get_id().as_str()) {
@@ -182,6 +185,12 @@ fn values(ask: &Ask<'_>, line: &Line<'_>, arg: &Arg, current: &str) -> Vec<Strin
             let generic = matches!(line.path.as_slice(), ["read" | "write" | "delete"]);
             if generic { Vec::new() } else { ask.paths(current) }
         }
+        ("PATH[@V]", _) => match current.rsplit_once('@') {
+            Some((path, _)) => {
+                ask.versions(path).into_iter().map(|ver| format!("{path}@{ver}")).collect()
+            }
+            None => ask.paths(current),
+        },
         ("PREFIX", _) => list(current, |part| ask.paths(part)),
         ("KEY", _) => keys(),
         ("DATA", _) => keys().into_iter().map(|key| key + "=").collect(),

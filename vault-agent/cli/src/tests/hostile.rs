@@ -60,11 +60,32 @@ fn world(text: &str) -> World {
     let warned = json!({ "data": { "a": 1 }, "warnings": [text], "lease_id": text });
     let mounts = json!({ text: { "type": text, "description": text, "accessor": text } });
     let answer = |data: &Value| envelope(&data.to_string());
+    let keys = json!({ "since": null, "added": [text], "changed": [text], "removed": [text] });
+    let past = json!([
+        { "ver": 1, "by": "machine:vps", "time": NOW, "keys": keys, "unread": null },
+        { "ver": 2, "by": "machine:vps", "time": NOW, "keys": null, "unread": text },
+    ]);
+    let removed = json!({
+        "number": 1, "entry": 1, "time": NOW, "by": "admin:me", "reason": text, "goes_on": null,
+    });
+    let names_borne = json!([{ "name": "vps", "since": 1, "until": null }]);
+    let copies = json!([{ "path": "secret/b", "key": text }]);
+    let blast = json!({
+        "path": "secret/a", "ver": 1, "newest": 1, "versions": past, "issuer": text, "unread": text,
+        "keys": [{ "key": text, "versions": [1], "now": "in_use", "copies": copies }],
+        "is_file": false, "older": [{ "key": text, "since": 1 }], "unjudged": [2], "unsearched": 1,
+        "hosts": [
+            { "number": 1, "names": names_borne, "removed": removed, "since": NOW, "versions": [1] },
+            { "number": 2, "names": names_borne, "removed": null, "since": NOW, "versions": [1] },
+        ],
+    });
     World::agent(&[
         ("GET /v1/agent/status", 200, &status.to_string()),
         ("GET /v1/agent/audit?limit=50&newest=true", 200, &audit.to_string()),
         ("GET /v1/agent/audit?limit=10&newest=true", 200, &audit.to_string()),
         ("GET /v1/secret/metadata/a", 200, &answer(&metadata)),
+        ("GET /v1/agent/past?path=secret%2Fa", 200, &past.to_string()),
+        ("GET /v1/agent/blast?path=secret%2Fa", 200, &blast.to_string()),
         ("GET /v1/secret/data/a", 200, &answer(&data)),
         ("GET /v1/secret/data/d?version=1", 200, &answer(&old)),
         ("GET /v1/secret/data/d?version=2", 200, &answer(&new)),
@@ -83,7 +104,7 @@ fn world(text: &str) -> World {
 }
 
 /// Screens, and what each says for sure of a harmless text.
-const SCREENS: [(&str, &str); 19] = [
+const SCREENS: [(&str, &str); 22] = [
     ("status", "harmless"),
     ("status -format=json", "harmless"),
     ("rotate-due", "harmless"),
@@ -91,6 +112,9 @@ const SCREENS: [(&str, &str); 19] = [
     ("audit log -format=json", "harmless"),
     ("audit tail", "harmless"),
     ("kv history secret/a", "harmless"),
+    ("kv history secret/a --hosts", "harmless"),
+    ("kv history secret/a -version=1", "harmless"),
+    ("blast secret/a", "harmless"),
     ("kv metadata get secret/a", "harmless"),
     ("kv get secret/a", "harmless"),
     ("kv get -format=json secret/a", "harmless"),

@@ -6,6 +6,7 @@ mod hostile;
 mod kv_more;
 mod kv_read;
 mod kv_write;
+mod leak;
 mod refused;
 mod review;
 mod transfer;

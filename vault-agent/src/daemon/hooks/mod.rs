@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::time::Time;
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::backoff::backoff;
 use super::order::Order;
+use host::clock;
 use machine::config::{Hook, HookAction, Target};
 
 pub(super) use fault::HookFault;
@@ -93,7 +95,19 @@ pub(super) struct Finished {
     pub(super) targets: BTreeMap<PathBuf, bool>,
     /// What failed, if anything.
     pub(super) result: Result<(), String>,
+    /// When it ran; not known of one that ended by a fault of this program.
+    pub(super) span: Option<Span>,
 }
+
+/// When a run was started and when it had ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) began: Time,
+    pub(super) ended: Time,
+}
+
+/// One run that has ended.
+pub(super) type Ran = (HookKey, Span, Result<(), HookFault>);
 
 /// All hooks of this agent.
 #[derive(Default)]
@@ -103,7 +117,7 @@ pub(super) struct Hooks {
     pace: HashMap<HookKey, Instant>,
     /// When [`Hooks::start`] has something to do again.
     pub(super) wake: Option<Instant>,
-    pub(super) runs: JoinSet<(HookKey, Result<(), HookFault>)>,
+    pub(super) runs: JoinSet<Ran>,
 }
 
 impl Hooks {
@@ -173,8 +187,9 @@ impl Hooks {
             tracing::info!(hook = %key.hook, targets = targets.join(" "), "hook started");
             let run = self.runs.spawn(async move {
                 let folder = key.folder.clone().unwrap_or_else(|| PathBuf::from("/"));
+                let began = clock::now();
                 let result = run::run(&key.hook, &folder, &mask).await;
-                (key, result)
+                (key, Span { began, ended: clock::now() }, result)
             });
             slot.run = Some(run.id());
         }
@@ -217,23 +232,23 @@ impl Hooks {
     }
 
     /// Takes the end of a run.
-    pub(super) fn ended(
-        &mut self,
-        ended: Result<(HookKey, Result<(), HookFault>), JoinError>,
-        now: Instant,
-    ) -> Finished {
-        let (key, result) = match ended {
-            Ok(ended) => ended,
+    pub(super) fn ended(&mut self, ended: Result<Ran, JoinError>, now: Instant) -> Finished {
+        let (key, span, result) = match ended {
+            Ok((key, span, result)) => (key, Some(span), result),
             // A fault of this program is a failure as any other: its targets wait for an end.
             Err(error) => {
                 let key = self.slots.iter().find(|(_, slot)| slot.run == Some(error.id()));
                 let Some((key, _)) = key else {
-                    return Finished { targets: BTreeMap::new(), result: Ok(()) };
+                    return Finished { targets: BTreeMap::new(), result: Ok(()), span: None };
                 };
-                (Arc::clone(key), Err(HookFault::from("the agent failed to run it".to_owned())))
+                (
+                    Arc::clone(key),
+                    None,
+                    Err(HookFault::from("the agent failed to run it".to_owned())),
+                )
             }
         };
-        self.settle(&key, result, now)
+        Finished { span, ..self.settle(&key, result, now) }
     }
 
     fn settle(&mut self, key: &HookKey, result: Result<(), HookFault>, now: Instant) -> Finished {
@@ -278,7 +293,7 @@ impl Hooks {
         if slot.waiting.is_empty() && result.is_ok() {
             self.slots.remove(key);
         }
-        Finished { targets, result }
+        Finished { targets, result, span: None }
     }
 }
 

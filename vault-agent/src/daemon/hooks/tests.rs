@@ -51,7 +51,7 @@ impl World {
 
     async fn finished(&mut self) -> (usize, String, bool) {
         let ended = self.hooks.runs.join_next().await.unwrap();
-        let Finished { targets, result } = self.hooks.ended(ended, self.now);
+        let Finished { targets, result, .. } = self.hooks.ended(ended, self.now);
         let again = targets.values().any(|again| *again);
         (targets.len(), result.err().unwrap_or_else(|| "ok".to_owned()), again)
     }
@@ -289,7 +289,7 @@ async fn not_begun_to_start_a_hook_says_nothing_about_it() {
     let target = world.target("a", "echo >>out");
     world.changed(&target);
     world.start();
-    let (key, _) = world.hooks.runs.join_next().await.unwrap().unwrap();
+    let (key, ..) = world.hooks.runs.join_next().await.unwrap().unwrap();
     let full = || HookFault { text: "no memory".to_owned(), not_begun: true };
     // More often than it may fail, it is tried again.
     for _ in 0..10 {
@@ -297,7 +297,7 @@ async fn not_begun_to_start_a_hook_says_nothing_about_it() {
         assert!(targets.values().all(|again| *again) && !targets.is_empty());
         world.now = world.hooks.slots[&key].due.unwrap();
         world.start();
-        let (_, ran) = world.hooks.runs.join_next().await.unwrap().unwrap();
+        let (.., ran) = world.hooks.runs.join_next().await.unwrap().unwrap();
         assert_eq!(ran, Ok(()));
     }
     world.hooks.settle(&key, Err(full()), world.now);

@@ -1,5 +1,6 @@
 //! One target's life, event by event, without disk or vault.
 
+mod applied;
 mod wished;
 
 use super::*;
@@ -39,6 +40,7 @@ impl World {
             hook: serde_json::from_value(hook.into()).unwrap(),
             good: None,
             bad: None,
+            untold: None,
         });
         Self { slot: Slot::new(target, remembered), now: Instant::now() }
     }

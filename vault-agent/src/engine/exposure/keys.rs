@@ -1,6 +1,7 @@
 //! What has become of each key of a secret whose value a machine could read: compares the versions
 //! that open. Pure.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
@@ -21,6 +22,8 @@ pub(super) struct Opened {
     pub(super) ver: u64,
     pub(super) time: Time,
     pub(super) values: BTreeMap<String, Value>,
+    /// Whether it is one file, which has no keys of its own.
+    pub(super) is_file: bool,
 }
 
 /// A key's value, which nobody can read out of it.
@@ -52,7 +55,7 @@ impl Opened {
                 fields.into_iter().map(|(key, value)| (key, Value::of(value))).collect()
             }
         };
-        Self { ver: content.ver, time, values }
+        Self { ver: content.ver, time, values, is_file: content.kind == Kind::Raw }
     }
 }
 
@@ -72,11 +75,16 @@ impl Value {
 /// Judges the keys of a secret by its versions that open, in order, the newest of which is what
 /// holds today unless the secret `is_deleted`. What was encrypted to the machine and opens no more
 /// counts with the next version that does: nobody can tell which keys changed between the two.
-pub(super) fn judge(opened: &[Opened], exposed: &BTreeSet<u64>, is_deleted: bool) -> Vec<Judged> {
+pub(super) fn judge(
+    opened: &[impl Borrow<Opened>],
+    exposed: &BTreeSet<u64>,
+    is_deleted: bool,
+) -> Vec<Judged> {
+    let opened: Vec<&Opened> = opened.iter().map(Borrow::borrow).collect();
     // Each version of the machine's, and the one that speaks for it.
     let spoken = exposed.iter().filter_map(|ver| {
         let at = opened.partition_point(|one| one.ver < *ver);
-        Some((*ver, opened.get(at)?))
+        Some((*ver, *opened.get(at)?))
     });
     let mut keys: BTreeMap<&str, (Vec<u64>, BTreeSet<Value>)> = BTreeMap::new();
     for (ver, one) in spoken {
@@ -87,7 +95,7 @@ pub(super) fn judge(opened: &[Opened], exposed: &BTreeSet<u64>, is_deleted: bool
         }
     }
     let judged = keys.into_iter().map(|(key, (versions, values))| {
-        let now = if is_deleted { KeyNow::Deleted } else { now(opened, key, &values) };
+        let now = if is_deleted { KeyNow::Deleted } else { now(&opened, key, &values) };
         let key = ExposedKey { key: key.to_owned(), versions, now, copies: Vec::new() };
         Judged { key, values }
     });
@@ -95,8 +103,8 @@ pub(super) fn judge(opened: &[Opened], exposed: &BTreeSet<u64>, is_deleted: bool
 }
 
 /// Tells what holds a key today of which the machine could read `values`.
-fn now(opened: &[Opened], key: &str, values: &BTreeSet<Value>) -> KeyNow {
-    let is_clean = |one: &&Opened| one.values.get(key).is_none_or(|value| !values.contains(value));
+fn now(opened: &[&Opened], key: &str, values: &BTreeSet<Value>) -> KeyNow {
+    let is_clean = |one: &&&Opened| one.values.get(key).is_none_or(|value| !values.contains(value));
     let Some(first) = opened.iter().rev().take_while(is_clean).last() else {
         return KeyNow::InUse;
     };

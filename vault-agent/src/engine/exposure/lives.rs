@@ -63,6 +63,11 @@ impl Lives {
         }
     }
 
+    /// Returns all of them.
+    pub(super) fn all(&self) -> &[Life] {
+        &self.0
+    }
+
     /// Finds the machine that bears a number or a name; of a name that none bears, the one that was
     /// called so last, else the last one that was ever called so.
     pub(super) fn find(&self, asked: &str) -> Option<&Life> {

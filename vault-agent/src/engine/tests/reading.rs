@@ -1,5 +1,7 @@
 //! Sync and reads: what arrives, what is kept, what is known offline.
 
+use shared::time::Time;
+
 use crate::engine::{Engine, Latest, ReadError};
 
 use super::world::{World, path};
@@ -136,6 +138,36 @@ async fn local_accesses_are_kept_merged_and_shipped() {
     let reads = world.server.data().reads.clone();
     assert_eq!(reads.iter().map(|read| read.count.unwrap_or(1)).sum::<u64>(), 65);
     assert!(reads.len() < 65, "{} rows", reads.len());
+}
+
+#[tokio::test]
+async fn what_is_told_of_files_goes_along_with_a_report() {
+    use shared::audit::{Applied, Fact, Op};
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    let applied = |ver| Fact {
+        at: Some(Time::from_micros(5)),
+        path: Some(path("secret/a")),
+        ver: Some(ver),
+        applied: Some(Applied { file: "~/.env".parse().unwrap(), found: false, hook: None }),
+        ..Fact::new(Op::LocalApplied)
+    };
+    let told = |read: &Fact| (read.ver, read.applied.is_some(), read.who.clone());
+    // A server that says nothing of what came along gets it once more, in a request of its own.
+    vps.engine.record(applied(1)).await.unwrap();
+    vps.exchange().await;
+    vps.engine.settle().await.unwrap();
+    let reads = world.server.data().reads.clone();
+    assert_eq!(reads.iter().map(told).collect::<Vec<_>>(), [(Some(1), true, None)]);
+    world.server.data().reported.takes_along = true;
+    vps.engine.record(applied(2)).await.unwrap();
+    vps.exchange().await;
+    let number = vps.engine.number().unwrap();
+    let last = world.server.data().reported.posts_of(number).last().copied().cloned().unwrap();
+    let along = last.accesses.unwrap().reads;
+    assert_eq!(along.iter().map(told).collect::<Vec<_>>(), [(Some(2), true, None)]);
+    vps.engine.settle().await.unwrap();
+    assert_eq!(world.server.data().reads.len(), 1, "it is not shipped twice");
 }
 
 /// Drives all of `futures` at once.

@@ -11,7 +11,7 @@ use shared::log::Number;
 use shared::report::Seen;
 use shared::signed::Envelope;
 use shared::time::Time;
-use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage};
+use shared::wire::v1::audit::{AccessReply, AuditPage, AuditQuery, LeavesPage};
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, Standing, TargetsPage};
 use shared::wire::v1::shares::SharesReply;
@@ -34,6 +34,8 @@ pub(super) struct Reported {
     pub(super) deaf: bool,
     /// Whether records with an audit head are refused.
     pub(super) forgetful: bool,
+    /// Whether local accesses are taken that come along with a report; an older server does not.
+    pub(super) takes_along: bool,
     /// Accepted reports, in order.
     pub(super) posts: Vec<(Number, ReportRequest)>,
     /// Copied hosts that it tells of.
@@ -69,6 +71,7 @@ impl Default for Reported {
             named: None,
             deaf: false,
             forgetful: false,
+            takes_along: false,
             posts: Vec::new(),
             clones: Vec::new(),
             shares: SharesReply::default(),
@@ -146,9 +149,13 @@ impl Reported {
         let all = self.planted.iter().cloned().chain(others);
         let seen = if request.exchange.is_some() { all.collect() } else { Vec::new() };
         let audit = self.named.unwrap_or_else(|| self.head());
+        let along = request.accesses.as_ref().filter(|_| self.takes_along);
+        let accesses = along.map(|it| AccessReply { next: it.first + it.reads.len() as u64 });
         self.posts.push((number, request));
-        let clones = self.clones.clone();
-        json(200, &ReportReply { now, audit, wants_targets, seen, next: 7, clones, full: false })
+        let (clones, full) = (self.clones.clone(), false);
+        let reply =
+            ReportReply { now, audit, wants_targets, seen, next: 7, clones, full, accesses };
+        json(200, &reply)
     }
 
     fn standing(&self) -> Answer {

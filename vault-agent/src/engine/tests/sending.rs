@@ -190,7 +190,7 @@ async fn a_write_is_on_record_with_its_process_before_it_is_answered() {
         (Change::Forget { path: at() }, "local_forget 0"),
     ] {
         home.engine.write(who.clone(), vec![change]).await.unwrap();
-        let waiting = home.engine.parts.store.read(|conn| access::oldest(conn, 10));
+        let waiting = home.engine.parts.store.read(|conn| access::oldest(conn, 10, 1 << 20));
         let rows = waiting.await.unwrap().reads;
         let shipped = world.server.data().reads.clone();
         let last = rows.last().or(shipped.last()).unwrap();

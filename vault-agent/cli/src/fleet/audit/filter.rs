@@ -33,7 +33,8 @@ pub struct Filter {
     /// About the secrets that hold this key, and versions that held it; `*` stands for any text
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// This operation: read, however it was delivered; write; act, an owner's; or a single one
+    /// This operation: read, however it was delivered; write; act, an owner's; applied, a file
+    /// that got a version; or a single one
     #[arg(long, value_name = "OP")]
     pub op: Option<String>,
     /// By this process, unit or container, or address of a container; `*` stands for any text;
@@ -88,7 +89,7 @@ impl Filter {
         (since, until): (Option<Time>, Option<Time>),
     ) -> anyhow::Result<Asked> {
         if let Some(op) = self.op.as_deref().filter(|op| !is_op(op)) {
-            let hint = format!("use read, write, act, or one of {}", Op::KNOWN.join(", "));
+            let hint = format!("use read, write, act, applied, or one of {}", Op::KNOWN.join(", "));
             return Err(Failure::local(format!("no operation is called `{op}`")).hint(hint).into());
         }
         let holders = self.key.as_deref().map(|key| holders(global, client, key)).transpose()?;
@@ -272,9 +273,10 @@ fn holds(all: &BTreeMap<String, Holder>, Record { fact, .. }: &Record) -> bool {
     holder.is_some() && !is_look && !fact.ver.is_some_and(is_lacking)
 }
 
-/// Tells whether a word names an operation that this program knows.
+/// Tells whether a word names an operation that this program knows, as told by a machine at least.
 fn is_op(word: &str) -> bool {
-    matches!(word, "write" | "act") || !matches!(Op::from(word), Op::Newer(_))
+    let is_known = |word: &str| !matches!(Op::from(word), Op::Newer(_));
+    matches!(word, "write" | "act") || is_known(word) || is_known(&format!("local_{word}"))
 }
 
 /// Tells whether a word names a result that this program knows; one with `*` may name any.
@@ -412,7 +414,13 @@ mod tests {
 
     #[test]
     fn words_are_known_or_not() {
-        assert!(is_op("read") && is_op("act") && is_op("local_put") && !is_op("reed"));
+        assert!(
+            is_op("applied")
+                && is_op("read")
+                && is_op("act")
+                && is_op("local_put")
+                && !is_op("reed")
+        );
         for word in ["ok", "refused", "e_denied", "E_SEQ", "E_*", "unavailable"] {
             assert!(is_known_result(word), "{word}");
         }

@@ -73,6 +73,29 @@ pub fn kind(Record { fact, .. }: &Record) -> String {
     }
 }
 
+/// What can be restarted of who asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A unit of systemd.
+    Unit(String),
+    /// A container, by its number or address.
+    Container(String),
+}
+
+/// Returns the unit or the container that asked.
+pub fn place(Record { fact, .. }: &Record) -> Option<Place> {
+    let asker = Asker::read(fact.who.as_ref()?.as_str());
+    if let Some(addr) = asker.addr {
+        return Some(Place::Container(addr.to_owned()));
+    }
+    let words: Vec<&str> = asker.place.split(' ').collect();
+    match words[..] {
+        ["in", "container", id] => Some(Place::Container(id.to_owned())),
+        ["in", unit] | ["for", unit, ..] => Some(Place::Unit(unit.to_owned())),
+        _ => None,
+    }
+}
+
 fn machine(fact: &Fact) -> String {
     let addr = fact.addr.as_ref().map(ToString::to_string);
     match (&fact.machine, addr) {

@@ -4,7 +4,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::audit::{Fact, Kind, Op, Outcome, Record};
+use shared::audit::{Applied, Fact, HookRun, Kind, Op, Outcome, Record};
 use shared::time::Time;
 
 use super::pages::Line;
@@ -98,8 +98,9 @@ impl<'a> Words<'a> {
         if self.was_early(fact)? {
             return Ok(format!("asked before it was added{}", times(fact)));
         }
-        let did = self.act(record).unwrap_or_else(|| did(fact) + self.way(fact));
-        let did = format!("{did}{}", times(fact));
+        let told = self.act(record).or_else(|| applied(fact));
+        let told = told.unwrap_or_else(|| did(fact) + self.way(fact));
+        let did = format!("{told}{}", times(fact));
         let told = match &fact.result {
             Outcome::Ok => did,
             result if fact.is_refusal() => format!("refused ({result}): {did}"),
@@ -154,6 +155,28 @@ fn times(fact: &Fact) -> String {
     fact.count.filter(|count| *count > 1).map(|count| format!(" ×{count}")).unwrap_or_default()
 }
 
+/// Tells which version a target file has got and how its hook ended, as its machine tells it.
+fn applied(Fact { op, applied, ver, .. }: &Fact) -> Option<String> {
+    let Applied { file, found, hook } = applied.as_ref().filter(|_| *op == Op::LocalApplied)?;
+    let did = match (ver, found) {
+        (Some(ver), false) => format!("wrote {file} (v{ver})"),
+        (Some(ver), true) => format!("found {file} to be right (v{ver})"),
+        (None, _) => format!("removed {file}"),
+    };
+    Some(hook.as_ref().map_or_else(|| did.clone(), |hook| format!("{did}, {}", hook_told(hook))))
+}
+
+/// Tells how a hook ended, and how long it took.
+pub fn hook_told(hook: &HookRun) -> String {
+    let took = hook.took().map(|took| format!("{:.1} s", took.as_secs_f64()));
+    match (&hook.failed, took) {
+        (None, Some(took)) => format!("hook ok in {took}"),
+        (None, None) => "hook ok".to_owned(),
+        (Some(why), Some(took)) => format!("hook failed after {took}: {why}"),
+        (Some(why), None) => format!("hook failed: {why}"),
+    }
+}
+
 /// Tells what a fact says without the log: operation, secret and version.
 pub fn did(fact: &Fact) -> String {
     let Fact { op, path, ver, seq, .. } = fact;
@@ -170,6 +193,7 @@ pub fn did(fact: &Fact) -> String {
         Op::LocalMetadata => "saw the metadata of",
         Op::LocalList => "listed",
         Op::LocalSubkeys => "saw the keys of",
+        Op::LocalApplied => "wrote a file with",
         Op::Log => "read the log",
         Op::Follow => "followed the log",
         Op::AuditRead => "read the audit log",

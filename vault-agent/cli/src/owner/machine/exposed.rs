@@ -11,7 +11,7 @@ use shared::time::Time;
 
 use crate::client::{Client, Error, Refusal};
 use crate::context::Global;
-use crate::print::{Format, table};
+use crate::print::{Format, ranges, table};
 use host::hint::{Exit, Failure};
 use host::shown::Shown;
 use machine::local::{
@@ -332,21 +332,6 @@ fn why(refusal: &Refusal) -> String {
     said.map_or_else(|| format!("the agent answers {}", refusal.status), str::to_owned)
 }
 
-/// Writes `v1-v3,v5`.
-fn ranges(versions: &[u64]) -> String {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for &ver in versions {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == ver => *last = ver,
-            Some(_) | None => runs.push((ver, ver)),
-        }
-    }
-    let shown = runs.iter().map(|(first, last)| {
-        if first == last { format!("v{first}") } else { format!("v{first}-v{last}") }
-    });
-    shown.collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -474,14 +459,5 @@ mod tests {
         let gone = Exposed { empty: false, ..there.clone() };
         assert_eq!(rows(&[there])[0].now(), ("empty", "no keys".to_owned(), None));
         assert_eq!(rows(&[gone])[0].now().0, "deleted");
-    }
-
-    #[test]
-    fn versions_are_shown_in_runs() {
-        for (versions, expected) in
-            [(vec![1], "v1"), (vec![1, 2, 3, 5, 7, 8], "v1-v3,v5,v7-v8"), (vec![], "")]
-        {
-            assert_eq!(ranges(&versions), expected);
-        }
     }
 }

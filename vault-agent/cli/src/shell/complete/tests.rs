@@ -75,6 +75,9 @@ fn secrets_keys_and_machines_are_completed() {
         &["kv", "delete", "secret/app/db", "-versions=10,9,"],
         "-versions=10,9,10|-versions=10,9,9|-versions=10,9,2",
     );
+    check(&["blast", "secret/app/d"], "secret/app/db");
+    check(&["blast", "secret/app/db@1"], "secret/app/db@10");
+    check(&["blast", "secret/app/db@9", "--key", "p"], "password");
     check(&["kv", "mv", "secret/top", "secret/a"], "secret/app/");
     check(&["run", "secret/app/"], "secret/app/db|secret/app/x/");
     check(&["run", "secret/app/db", "--", ""], "");
@@ -99,7 +102,7 @@ fn without_an_agent_there_are_commands_only() {
     assert_eq!(world.run_args(&["__complete", "zsh", "kv", "get", "secret/"]).out, "");
     assert_eq!(
         world.run_args(&["__complete", "fish", "kv", "hist"]).out,
-        "history\tPrint the versions of a secret\n"
+        "history\tPrint the versions of a secret: who wrote them, what changed, who has and who read them\n"
     );
     let run = world.env("VAULT_ADDR", "ftp://x").run_args(&["__complete", "zsh", "kv", "get", ""]);
     assert_eq!((run.exit, run.out.as_str(), run.err.as_str()), (0, "", ""));
