@@ -58,6 +58,9 @@ pub mod log;
 /// Audit records and their hash chain.
 pub mod audit;
 
+/// What hosts find in their own scans.
+pub mod scan;
+
 /// Signed reports of machines.
 pub mod report;
 

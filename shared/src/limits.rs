@@ -15,6 +15,8 @@ pub const LOG_PAGE: usize = 8 << 20;
 pub const TOKEN: usize = 1 << 10;
 /// Largest text of a machine's targets in bytes.
 pub const REPORT: usize = 256 << 10;
+/// Largest age file with what a machine's scan has found, in bytes: a report has room for it.
+pub const SCAN: usize = 48 << 10;
 /// Largest signed seen-record in bytes.
 pub const SEEN: usize = 2 << 10;
 /// Longest machine or admin name in bytes.

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::log::Number;
 use crate::name::{Actor, Name};
 use crate::path::SecretPath;
+use crate::scan::{Scan, Wish};
 use crate::signed::{Envelope, Purpose, VaultId, parse_strict};
 use crate::text::Text;
 use crate::time::Time;
@@ -42,6 +43,9 @@ pub struct Seen {
     pub audit_head: Hash,
     /// SHA-256 of the JSON text of its [`Targets`].
     pub targets: Hash,
+    /// A wish for scans, which those heed who know that the machine may review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<Wish>,
 }
 
 /// What a machine's target files hold: the preimage of [`Seen::targets`].
@@ -55,6 +59,9 @@ pub struct Targets {
     pub replaced: Option<Time>,
     /// A row for each secret of each target.
     pub targets: Vec<TargetReport>,
+    /// How its scans stand, if it makes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Scan>,
 }
 
 /// One secret in one target file of a machine.
@@ -279,7 +286,7 @@ mod tests {
             detail: "exit 1".parse().unwrap(),
         };
         let agent = "vault-agent 0.1.0".parse().unwrap();
-        let targets = Targets { agent, replaced: None, targets: vec![target] };
+        let targets = Targets { agent, replaced: None, targets: vec![target], scan: None };
         let (text, hash) = targets.write().unwrap();
         assert_eq!(Targets::open(&text, hash).unwrap(), targets);
         assert_eq!(Targets::open(&text, Hash::ZERO).unwrap_err().code, Code::Report);
@@ -315,6 +322,7 @@ mod tests {
             audit_n: 0,
             audit_head: Hash::ZERO,
             targets: Hash::ZERO,
+            wish: None,
         };
         let signed = seen.sign("vps".parse().unwrap(), &key, vault).unwrap();
         let (own, other) = (key.verify_key(), SignKey::generate().verify_key());

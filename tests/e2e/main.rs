@@ -51,6 +51,7 @@ mod rollback;
 mod rotation;
 mod run;
 mod scan;
+mod scan_hosts;
 mod server;
 mod server_guide;
 mod server_killed;

@@ -209,6 +209,7 @@ impl Member {
             audit_n: 0,
             audit_head: Hash::ZERO,
             targets: Hash::of(&[b"{}"]),
+            wish: None,
         }
     }
 

@@ -30,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "blob",
             "log",
             "audit",
+            "scan",
             "report",
             "words",
             "token",
@@ -68,7 +69,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "machine",
         &[
-            "paths", "ai_tools", "binary", "render", "config", "running", "written", "identity",
+            "paths", "ai_tools", "binary", "scan", "render", "config", "running", "written",
+            "identity",
             "joining", "remote", "local", "findings",
         ],
     ),
@@ -84,6 +86,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         &[
             "state",
             "engine",
+            "scan",
             "daemon",
             "api",
             "place",

@@ -4,6 +4,8 @@ mod state;
 
 mod engine;
 
+mod scan;
+
 mod daemon;
 
 mod api;

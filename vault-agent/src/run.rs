@@ -16,6 +16,7 @@ use crate::api::{Credentials, Listeners, answer_on, serve};
 use crate::daemon::{self, Source, Targets};
 use crate::engine::{Engine, unfollowed};
 use crate::join::rekey;
+use crate::scan;
 use host::hint::{self, Exit};
 use host::term::Term;
 use machine::config::Config;
@@ -76,6 +77,13 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
         .map(|socket| socket.unwrap_or_else(|| paths.credentials()))
         .map(|socket| Credentials::bind(&socket, source.config.subscribe(), engine.clone()));
     let addresses = follow_addresses(source.config.subscribe());
+    let scanned = scan::run(
+        engine.clone(),
+        source.config.subscribe(),
+        vec![paths.state.clone()],
+        shutdown.clone(),
+    );
+    tokio::spawn(scanned);
     let (settled, first_pass) = oneshot::channel();
 
     tokio::spawn(follow_name(engine.clone(), paths.clone()));

@@ -48,6 +48,13 @@ pub fn home(uid: u32) -> Option<PathBuf> {
     user(&uid.to_string()).map(|user| user.home)
 }
 
+/// Returns the people of this host, and root, as far as they are its own: directories are not asked.
+pub fn people() -> Vec<User> {
+    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let is_person = |user: &User| user.uid == 0 || (1_000..65_534).contains(&user.uid);
+    text.lines().filter_map(read_user).filter(is_person).collect()
+}
+
 /// Returns the folder that a variable of the environment names, else the one below this user's
 /// home; `None` where neither is known.
 pub fn folder(variable: &str, below: &str) -> Option<PathBuf> {

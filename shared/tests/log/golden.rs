@@ -152,7 +152,7 @@ fn reports_audit_and_lines() {
     head.verify(&[public(4)], vault).unwrap();
     check_json("head.json", &head);
     let agent = "vault-agent 0.1.0".parse().unwrap();
-    let targets = Targets { agent, replaced: None, targets: vec![target] };
+    let targets = Targets { agent, replaced: None, targets: vec![target], scan: None };
     let (text, hash) = targets.write().unwrap();
     check("targets.json", text.as_bytes());
     let seen = Seen {
@@ -166,6 +166,7 @@ fn reports_audit_and_lines() {
         audit_n: 2,
         audit_head: Hash::of(&[b"audit"]),
         targets: hash,
+        wish: None,
     };
     let signed = seen.sign("vps".parse().unwrap(), &key(12), vault).unwrap();
     assert_eq!(Seen::open(&signed, 3, &public(12), vault).unwrap(), seen);

@@ -63,7 +63,8 @@ pub const ATTACKS: &[Attack] = &[
             let raw = member.connect().await;
             let view = member.view(&raw).await;
             let (agent, targets) = ("x".parse().unwrap(), Vec::new());
-            let (text, targets) = Targets { agent, replaced: None, targets }.write().unwrap();
+            let (text, targets) =
+                Targets { agent, replaced: None, targets, scan: None }.write().unwrap();
             for n in [u64::MAX, 5] {
                 let seen = Seen { targets, ..member.seen(&view, n) };
                 report(member, &raw, &view, seen, Some(text.clone())).await;

@@ -34,7 +34,7 @@ Secrets
   run [-w] PATH… -- COMMAND  run a program with secrets as its environment
   import PATH FILE           take in a .env, JSON or YAML file, or all of vault://HOST/MOUNT
   export PATH…               print as .env, JSON or shell lines
-  scan [--git] [FILE…]       find values of the vault in files and git; --install-hook
+  scan [--git] [FILE…]       find values of the vault in files and git; --hosts; --install-hook
   compose|podman             secrets for services of Docker Compose, and as Podman's
   blast PATH|rotate-due      a value has leaked: who had it, what to restart; what is due at issuers
 
@@ -96,7 +96,7 @@ enum Command {
     Import(import::Args),
     /// Print secrets as .env, JSON or shell lines
     Export(export::Args),
-    /// Find values of the vault in files and in git
+    /// Find values of the vault in files, in git, and on all hosts
     Scan(scan::Args),
     /// Print who holds which version
     Status(status::Args),

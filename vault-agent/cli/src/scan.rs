@@ -1,13 +1,10 @@
-//! `vault scan`: finds values of the vault where they do not belong, in files and in git. Ends with
-//! 0 if there is none, 1 if there is one, 2 if it could not look everywhere.
+//! `vault scan`: finds values of the vault where they do not belong, in files, in git, and on all
+//! hosts. Ends with 0 if there is none, 1 if there is one, 2 if it could not look everywhere.
 
 mod finds;
-mod forms;
 mod git;
-mod guessable;
 mod hook;
-mod search;
-mod tree;
+mod hosts;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -15,10 +12,11 @@ use std::path::{Path, PathBuf};
 use crate::context::Global;
 use crate::print::Format;
 use host::hint::{Exit, Failure};
+use machine::scan::tree::{self, Step};
+use shared::name::Name;
 
-use finds::Finds;
+use finds::{FOUND, Finds};
 use git::Repository;
-use tree::Step;
 use values::Choice;
 
 #[derive(Debug, clap::Args)]
@@ -28,14 +26,22 @@ Values are never shown. Exits with 0: none found, 1: found, 2: not all could be 
 
 Examples:
   vault scan                     this folder and all in it, ignored files too
+  vault scan --hosts             what the scans of all hosts have found; --now: asks for new ones
   vault scan --git               all that a branch or tag of this repository ever held
   vault scan --install-hook      refuse commits with values in them, from now on
   vault scan --min-length 5 a b  short and guessable values too, in a and b"
 )]
 pub struct Args {
-    /// Files and folders, or with --git the folder of a repository [default: this folder]
+    /// Files and folders, or with --git the folder of a repository [default: this folder]; with
+    /// --hosts names of machines [default: all]
     #[arg(value_name = "FILE")]
     paths: Vec<PathBuf>,
+    /// Show what the hosts have found, which scan themselves
+    #[arg(long, conflicts_with_all = ["git", "staged", "install_hook", "verbose", "Choice"])]
+    hosts: bool,
+    /// With --hosts: ask them to scan at once, and wait for them
+    #[arg(long, requires = "hosts")]
+    now: bool,
     /// Search all that the branches, tags and other refs of a repository reach
     #[arg(long, conflicts_with = "staged")]
     git: bool,
@@ -55,9 +61,6 @@ pub struct Args {
     force: bool,
 }
 
-/// A value was found.
-const FOUND: Exit = Exit(1);
-
 /// Returns what a failure ends with: 1 would say that something was found.
 pub(super) fn no_find(exit: Exit) -> Exit {
     if exit == Exit::LOCAL { Exit::REMOTE } else { exit }
@@ -75,6 +78,14 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let format = global.format()?;
     if matches!(format, Format::Raw | Format::Pretty | Format::Env) {
         return Err(Failure::local("a scan is printed as table, json or yaml").into());
+    }
+    if args.hosts {
+        let name = |path: &PathBuf| {
+            let text = path.to_string_lossy();
+            text.parse::<Name>().map_err(|why| Failure::remote(why.to_string()))
+        };
+        let names = args.paths.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        return hosts::run(global, format, &names, args.now);
     }
     if args.git || args.staged {
         // Before secrets are read for nothing.

@@ -9,6 +9,7 @@ mod credential;
 mod hook;
 mod listen;
 mod order;
+mod scan;
 mod secret;
 mod source;
 mod target;
@@ -32,6 +33,7 @@ pub use credential::{Credential, Credentials};
 pub use hook::{Hook, HookAction, HookSignal, UnitAction};
 pub use host::files::git::GitPolicy;
 pub use listen::check as check_listen;
+pub use scan::{Containers, Preset, Scan};
 pub use source::Source;
 pub use target::parse_mode;
 pub use target::{Drift, Existing, OnDelete, OnStale, Target, WriteMode};
@@ -49,6 +51,8 @@ pub struct Config {
     pub credentials: Option<Credentials>,
     /// The local listener.
     pub api: Api,
+    /// How the host scans itself; `None` for not at all.
+    pub scan: Option<Scan>,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -148,6 +152,7 @@ struct Written {
     credential: Vec<Spanned<Credential>>,
     #[serde(default)]
     api: Api,
+    scan: Option<Scan>,
     #[serde(default)]
     log: Log,
 }
@@ -206,8 +211,8 @@ impl Config {
         let sources = source::checked(written.source, &targets).map_err(clash)?;
         let credentials = Credentials::gathered(written.credentials, written.credential);
         let credentials = credentials.map_err(clash)?;
-        let Written { server, api, log, .. } = written;
-        Ok(Self { server, targets, sources, credentials, api, log })
+        let Written { server, api, scan, log, .. } = written;
+        Ok(Self { server, targets, sources, credentials, api, scan, log })
     }
 }
 

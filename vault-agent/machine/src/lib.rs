@@ -11,6 +11,8 @@ pub mod ai_tools;
 pub mod binary;
 /// Formats of target files, and the reader of `.env` files.
 pub mod render;
+/// Values where they do not belong.
+pub mod scan;
 
 /// `agent.toml`, typed.
 pub mod config;

@@ -12,6 +12,7 @@ mod kit;
 mod past;
 mod review;
 mod row;
+mod scan;
 mod server;
 mod shares;
 mod standing;
@@ -40,6 +41,7 @@ pub use review::{
     OpTold, PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
 };
 pub use row::TargetRow;
+pub use scan::{HostScan, HostScans, SCAN, ScanRequest, ScanWished};
 pub use server::{ADOPT, AdoptRequest, SERVER, ServerView, Trust};
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;

@@ -20,7 +20,7 @@ use machine::local::{
 };
 
 /// What a machine must be able to read to see audit records.
-const AUDIT_PATH: &str = "sys/audit";
+const AUDIT_PATH: &str = shared::scan::REVIEWERS;
 
 /// How long a request for news is held: shorter than the agent may take to end.
 const HELD: Duration = Duration::from_secs(4);
@@ -82,14 +82,20 @@ pub(super) async fn machines(api: &Api) -> Result<ApiAnswer, ApiFault> {
     Ok(envelope::plain(&machines))
 }
 
+/// Refuses a machine that may not review.
+pub(super) fn refuse_who_does_not_review(api: &Api) -> Result<(), ApiFault> {
+    if api.engine.may_read(&AUDIT_PATH.parse()?) {
+        return Ok(());
+    }
+    Err(ApiFault::Forbidden(format!(
+        "this machine has no read grant on `{AUDIT_PATH}`\nhint: an admin gives it with `vault access set {} --read …,{AUDIT_PATH}`",
+        api.engine.name()
+    )))
+}
+
 /// Answers audit records from the server; the query is that of the wire.
 pub(super) async fn audit(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    if !call.api.engine.may_read(&AUDIT_PATH.parse()?) {
-        return Err(ApiFault::Forbidden(format!(
-            "this machine has no read grant on `{AUDIT_PATH}`\nhint: an admin gives it with `vault access set {} --read …,{AUDIT_PATH}`",
-            call.api.engine.name()
-        )));
-    }
+    refuse_who_does_not_review(call.api)?;
     let query: AuditQuery = serde_urlencoded::from_str(call.query.0.unwrap_or_default())
         .map_err(|why| ApiFault::Refused(format!("the audit query is malformed: {why}")))?;
     let page = call.api.engine.audit(query).await.map_err(remote)?;
@@ -203,7 +209,7 @@ pub(super) async fn sealed(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
-fn remote(why: anyhow::Error) -> ApiFault {
+pub(super) fn remote(why: anyhow::Error) -> ApiFault {
     let hint = hint::hint(&why).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     ApiFault::Remote(format!("{why:#}{hint}"))
 }

@@ -1,8 +1,9 @@
 //! `agent/log`, `agent/acts`, `agent/admins`, `agent/writers`, `agent/removed`, `agent/names`,
-//! `agent/paths`, `agent/keys`, `agent/exposure`, `agent/past` and `agent/blast`: entries of the log
-//! in words, what somebody has signed, who signs, who wrote which version, which machines are out,
-//! what one was called, which secrets there are, which of them hold a key, which a machine could
-//! read, what changed in the versions of one, and whom a value of it has reached.
+//! `agent/paths`, `agent/keys`, `agent/exposure`, `agent/past`, `agent/blast` and `agent/scan`:
+//! entries of the log in words, what somebody has signed, who signs, who wrote which version, which
+//! machines are out, what one was called, which secrets there are, which of them hold a key, which a
+//! machine could read, what changed in the versions of one, whom a value of it has reached, and what
+//! hosts have found.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +12,25 @@ use shared::error::Error;
 use shared::log::Version;
 use shared::path::SecretPath;
 
+use super::agent;
 use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
-use machine::local::{ActsQuery, EntriesQuery, ExposedKey, Writer};
+use super::request::Verb;
+use machine::local::{ActsQuery, EntriesQuery, ExposedKey, ScanRequest, Writer};
+
+/// Answers what hosts have found of the vault's values, or asks them to look again.
+pub(super) async fn scan(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    agent::refuse_who_does_not_review(call.api)?;
+    if call.verb == Verb::Read {
+        let scans = call.api.engine.scans().await;
+        return Ok(envelope::plain(&scans.map_err(|why| ApiFault::Broken(format!("{why:#}")))?));
+    }
+    let ScanRequest { machines } = call.only(Verb::Write)?.typed().await?;
+    tracing::info!(who = %call.caller.who, "scans are asked for");
+    Ok(envelope::plain(&call.api.engine.wish_scans(&machines).map_err(agent::remote)?))
+}
 
 /// Answers entries of the verified log in words.
 pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {

@@ -162,6 +162,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "kept" => agent::kept(call.only(Verb::Read)?),
         "sealed" => agent::sealed(call.only(Verb::Read)?).await,
         "acts" => review::acts(call.only(Verb::Read)?).await,
+        "scan" => review::scan(call).await,
         "heal" => agent::heal(call.only(Verb::Write)?).await,
         "server" => agent::server(call).await,
         "adopt" => agent::adopt(call.only(Verb::Write)?).await,

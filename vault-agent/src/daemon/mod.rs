@@ -272,6 +272,7 @@ impl Daemon {
     fn refresh(&mut self) {
         self.weigh();
         self.follow_branch();
+        self.retain_due |= self.source.config.borrow().scan.is_some();
         self.masters.changed(&self.engine, Instant::now());
         self.plan_changed(|_| true);
     }

@@ -16,6 +16,9 @@ use super::slot::Slot;
 /// The wait before a record that could not be written is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
 
+/// Versions that are kept to be looked for at most.
+const MOST_SCANNED: usize = 2_000;
+
 /// How long what may be gone back to may take to be fetched at the end.
 const LAST_FETCH: Duration = Duration::from_secs(5);
 
@@ -29,11 +32,15 @@ impl Daemon {
         }
         if self.retain_due && self.retainer.is_empty() {
             self.retain_due = false;
-            let (engine, wanted) = (self.engine.clone(), self.retained());
+            let (engine, wanted, goes_back) =
+                (self.engine.clone(), self.retained(), self.goes_back());
             self.retainer.spawn(async move {
                 match engine.retain(wanted).await {
                     Ok(true) => {}
-                    Ok(false) => tracing::warn!("a version to go back to is not here yet"),
+                    Ok(false) if goes_back => {
+                        tracing::warn!("a version to go back to is not here yet");
+                    }
+                    Ok(false) => {}
                     Err(error) => tracing::error!("versions to go back to cannot be kept: {error}"),
                 }
             });
@@ -47,7 +54,7 @@ impl Daemon {
             self.save_by = self.save_by.max(Some(Instant::now() + SAVE_AGAIN));
             return;
         };
-        self.retain_due = self.goes_back();
+        self.retain_due = self.retains();
         for remembered in record.targets {
             let slot = self.slots.get_mut(&remembered.path);
             if slot.is_some_and(|slot| slot.saved(&remembered)) {
@@ -66,6 +73,11 @@ impl Daemon {
         self.slots.values().any(|slot| slot.target.rollback_on_failure)
     }
 
+    /// Tells whether versions before are kept: to go back to, or to look for.
+    pub(super) fn retains(&self) -> bool {
+        self.goes_back() || self.source.config.borrow().scan.is_some()
+    }
+
     /// Returns what the next process should know.
     fn record(&self) -> Record {
         let mut targets: Vec<Remembered> =
@@ -75,7 +87,12 @@ impl Daemon {
     }
 
     fn retained(&self) -> BTreeSet<(SecretPath, u64)> {
-        self.slots.values().flat_map(Slot::retained).collect()
+        let scan = self.source.config.borrow().scan.as_ref().map(|scan| scan.older_versions);
+        let scanned = scan.map(|older| self.engine.scanned_versions(older)).unwrap_or_default();
+        let older = scanned.into_iter().flat_map(|(path, versions)| {
+            versions.into_iter().skip(1).map(move |ver| (path.clone(), ver))
+        });
+        self.slots.values().flat_map(Slot::retained).chain(older.take(MOST_SCANNED)).collect()
     }
 
     /// Leaves record and retained versions up to date, at the end.

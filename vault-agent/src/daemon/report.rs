@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use shared::error::Code;
+use shared::limits;
 use shared::report::{HookResult, TargetReport, TargetState};
 use shared::text::Text;
 
@@ -28,8 +29,9 @@ const HANGS: &str = "its disk does not answer";
 const MOUNT: &str = "see whether the server of its mount is there; it is written as soon as the \
                      disk answers, and other files are kept right meanwhile";
 
-/// What all rows together may take of the 256 KiB that a report may have, as JSON.
-const MOST_BYTES: usize = 255 * 1024;
+/// What all rows together may take of the 256 KiB that a report may have, as JSON: beside them
+/// stands what a scan has found, in base64.
+const MOST_BYTES: usize = 255 * 1024 - (limits::SCAN + 512) / 3 * 4;
 
 /// What the failure of a hook may take of a row's text beside a note, which stands behind it.
 const MOST_OF_A_HOOK: usize = 80;
@@ -234,6 +236,9 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use shared::hash::Hash;
+    use shared::scan::{Scan, SealedFindings};
+
     use super::*;
     use machine::config::Config;
 
@@ -283,7 +288,9 @@ mod tests {
         for rows in [rows, long] {
             let agent = "x".repeat(64).parse().unwrap();
             let replaced = Some(clock::now());
-            shared::report::Targets { agent, replaced, targets: rows }.write().unwrap();
+            let sealed = SealedFindings { commit: Hash::ZERO, age: vec![7; limits::SCAN] };
+            let scan = Some(Scan { running: replaced, sealed: Some(sealed) });
+            shared::report::Targets { agent, replaced, targets: rows, scan }.write().unwrap();
         }
     }
 

@@ -16,7 +16,7 @@
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `pages`, `copies`, `look`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `removed`,
-//!    `holders`, `admins`, `acts`, `review`, `heal`, `kept`, `halted`, `resume`, `halts`
+//!    `holders`, `admins`, `acts`, `review`, `scans`, `heal`, `kept`, `halted`, `resume`, `halts`
 
 mod access;
 mod acts;
@@ -65,6 +65,7 @@ mod report;
 mod resume;
 mod review;
 mod rights;
+mod scans;
 mod seal;
 mod send;
 mod server;

@@ -8,6 +8,7 @@ use shared::error::Result;
 use shared::hash::Hash;
 use shared::log::Number;
 use shared::report::{TargetReport, Targets};
+use shared::scan::{Scan, Wish};
 use shared::text::Text;
 use shared::time::Time;
 use shared::wire::v1::report::ReportReply;
@@ -21,10 +22,14 @@ const JITTER: Duration = Duration::from_secs(30);
 const ALIVE: Duration = Duration::from_mins(50);
 /// Numbers that are noted as used at once: a record costs no write to the disk.
 const RESERVED: u64 = 256;
+/// Microseconds for which a wish is told: a host that comes later scans when it is its turn.
+pub(super) const WISHED: u64 = 3_600 * 1_000_000;
+
 /// What this machine reports of its targets, and of its program.
 struct Reported {
     rows: Vec<TargetReport>,
     replaced: Option<Time>,
+    scan: Option<Scan>,
     hash: Hash,
 }
 
@@ -47,6 +52,8 @@ pub(super) struct Posting {
     /// After which number others' records go on.
     after: Number,
     exchange_at: Option<Instant>,
+    /// What this machine last wished of the others' scans.
+    wish: Option<Wish>,
 }
 
 /// What the next request carries.
@@ -72,8 +79,8 @@ impl Posting {
     pub(super) fn new(reserved: u64, stored: Option<&str>) -> Result<Self> {
         let stored = stored.map(|text| (text, Hash::of(&[text.as_bytes()])));
         let known = stored.and_then(|(text, hash)| Targets::open(text, hash).ok());
-        let rows = known.map(|known| known.targets).unwrap_or_default();
-        let reported = Reported::new(rows, None)?;
+        let (rows, scan) = known.map(|known| (known.targets, known.scan)).unwrap_or_default();
+        let reported = Reported::new(rows, None, scan)?;
         let stored = stored.map(|(_, hash)| hash);
         Ok(Self {
             last: reserved,
@@ -84,6 +91,7 @@ impl Posting {
             delivered: stored,
             after: 0,
             exchange_at: None,
+            wish: None,
         })
     }
 
@@ -95,7 +103,7 @@ impl Posting {
         if self.reported.rows == rows {
             return Ok(false);
         }
-        self.reported = Reported::new(rows, self.reported.replaced)?;
+        self.reported = Reported::new(rows, self.reported.replaced, self.reported.scan.clone())?;
         Ok(true)
     }
 
@@ -108,8 +116,37 @@ impl Posting {
         if self.reported.replaced == replaced {
             return Ok(false);
         }
-        self.reported = Reported::new(self.reported.rows.clone(), replaced)?;
+        let Reported { rows, scan, .. } = &self.reported;
+        self.reported = Reported::new(rows.clone(), replaced, scan.clone())?;
         Ok(true)
+    }
+
+    /// Replaces what is reported of scans; tells whether that has changed.
+    ///
+    /// # Errors
+    /// `E_LIMITS` if that does not fit into a report: what was said before stays.
+    pub(super) fn set_scan(&mut self, scan: Option<Scan>) -> Result<bool> {
+        if self.reported.scan == scan {
+            return Ok(false);
+        }
+        let Reported { rows, replaced, .. } = &self.reported;
+        self.reported = Reported::new(rows.clone(), *replaced, scan)?;
+        Ok(true)
+    }
+
+    /// Returns what is reported of scans.
+    pub(super) const fn scan(&self) -> Option<&Scan> {
+        self.reported.scan.as_ref()
+    }
+
+    /// Wishes for scans, from the next record on.
+    pub(super) fn set_wish(&mut self, wish: Wish) {
+        self.wish = Some(wish);
+    }
+
+    /// Returns what is wished of the others' scans.
+    pub(super) fn wish(&self, now: Time) -> Option<Wish> {
+        self.wish.clone().filter(|wish| wish.at.apart(now) < WISHED)
     }
 
     /// Returns the targets as they are reported.
@@ -183,15 +220,16 @@ impl Posting {
 }
 
 impl Reported {
-    fn new(rows: Vec<TargetReport>, replaced: Option<Time>) -> Result<Self> {
-        let mut reported = Self { rows, replaced, hash: Hash::ZERO };
+    fn new(rows: Vec<TargetReport>, replaced: Option<Time>, scan: Option<Scan>) -> Result<Self> {
+        let mut reported = Self { rows, replaced, scan, hash: Hash::ZERO };
         reported.hash = Hash::of(&[reported.write()?.as_bytes()]);
         Ok(reported)
     }
 
     fn write(&self) -> Result<String> {
         let (agent, replaced) = (Text::lossy(&agent()), self.replaced);
-        let (text, _) = Targets { agent, replaced, targets: self.rows.clone() }.write()?;
+        let (targets, scan) = (self.rows.clone(), self.scan.clone());
+        let (text, _) = Targets { agent, replaced, targets, scan }.write()?;
         Ok(text)
     }
 }
@@ -296,6 +334,25 @@ mod tests {
     }
 
     #[test]
+    fn a_wish_is_told_for_an_hour_and_scans_are_reported_beside_targets() {
+        let mut posting = Posting::new(0, None).unwrap();
+        let at = Time::from_micros(5);
+        posting.set_wish(Wish { at, machines: vec![3] });
+        assert_eq!(posting.wish(at.plus(WISHED - 1)).map(|wish| wish.machines), Some(vec![3]));
+        assert_eq!(posting.wish(at.plus(WISHED)), None);
+        let scan = Some(Scan { running: Some(at), sealed: None });
+        assert!(
+            posting.set_scan(scan.clone()).unwrap() && !posting.set_scan(scan.clone()).unwrap()
+        );
+        assert!(posting.set_targets(vec![row(1)]).unwrap());
+        let due = posting.next(true, Instant::now()).unwrap();
+        let said = Targets::open(&due.text.unwrap(), due.hash).unwrap();
+        assert_eq!((said.scan.clone(), said.targets), (scan, vec![row(1)]));
+        let again = Posting::new(0, due.store.as_deref()).unwrap();
+        assert_eq!(again.scan().cloned(), said.scan);
+    }
+
+    #[test]
     fn numbers_go_on_after_a_crash_and_targets_are_remembered() {
         let mut posting = Posting::new(0, None).unwrap();
         posting.set_targets(vec![row(7)]).unwrap();
@@ -305,6 +362,7 @@ mod tests {
         let next = again.next(true, Instant::now()).unwrap();
         assert_eq!((next.n, next.hash, next.store), (257, due.hash, None));
         assert_eq!(again.targets(), [row(7)]);
+        assert_eq!(again.scan(), None);
         again.jump(1_000);
         assert_eq!(again.next(true, Instant::now()).unwrap().n, 1_001);
     }

@@ -218,6 +218,7 @@ impl Reports {
             audit_n: member.audit.n,
             audit_head: member.audit.hash,
             targets: due.hash,
+            wish: self.posting().wish(clock::now()),
         };
         let along = self.accesses.along().await?;
         let request = ReportRequest {

@@ -138,7 +138,7 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
             let of = known.as_ref().map(|(stored, ..)| stored.at);
             status.outdated.push(Outdated { machine: machine.name.clone(), of, awake });
         }
-        let Some((stored, _, Targets { agent, replaced, targets })) = known else { continue };
+        let Some((stored, _, Targets { agent, replaced, targets, .. })) = known else { continue };
         if let Some(standing) = status.machines.iter_mut().find(|it| it.machine == machine.name) {
             standing.program = Some(program::shown(agent.to_string(), replaced, now));
         }

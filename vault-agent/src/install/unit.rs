@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use host::systemd::{Credential, Whose, argument, check_names, needs, percent, word};
-use machine::config::{Config, GitPolicy, HookAction, Target};
+use machine::config::{Config, GitPolicy, HookAction, Scan, Target};
 
 /// What the unit is made from.
 pub struct Facts {
@@ -30,6 +30,8 @@ pub struct Facts {
     pub signals: bool,
     /// Whether hooks run programs, about which nothing is known.
     pub commands: bool,
+    /// Whether the host scans itself, at a lower priority.
+    pub scans: bool,
 }
 
 impl Facts {
@@ -53,7 +55,9 @@ impl Facts {
             mounts: Vec::new(),
             signals: false,
             commands: false,
+            scans: config.scan.is_some(),
         };
+        facts.scan(config.scan.as_ref());
         for target in &config.targets {
             facts.target(target, &work_tree);
         }
@@ -66,6 +70,18 @@ impl Facts {
             facts.write_in(socket.parent());
         }
         facts
+    }
+
+    /// Adds where a scan looks: homes are read, and so is what is named.
+    fn scan(&mut self, scan: Option<&Scan>) {
+        let Some(scan) = scan else { return };
+        let (homes, named): (Vec<&String>, Vec<&String>) =
+            scan.paths.iter().partition(|path| path.starts_with('~'));
+        if !homes.is_empty() || !scan.presets.is_empty() || scan.containers.is_any() {
+            self.read.extend(["/home", "/root"].map(PathBuf::from));
+        }
+        let plain = |path: &String| PathBuf::from(path.split('*').next().unwrap_or_default());
+        self.read.extend(named.into_iter().map(plain));
     }
 
     fn target(&mut self, target: &Target, work_tree: impl Fn(&Path) -> Option<PathBuf>) {
@@ -212,8 +228,12 @@ impl Facts {
                   RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n";
         if !self.commands {
             // The programs that hooks run may make code while they run.
-            *unit += "SystemCallFilter=~@privileged @resources\nSystemCallFilter=@chown\n\
-                      RestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
+            *unit += "SystemCallFilter=~@privileged @resources\nSystemCallFilter=@chown\n";
+            if self.scans {
+                *unit +=
+                    "# A scan of the host gives way to all others.\nSystemCallFilter=setpriority\n";
+            }
+            *unit += "RestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
         }
     }
 
@@ -320,6 +340,10 @@ mod tests {
             &[],
         );
         check(&target("/run/ghost/.env", ""), &["ReadWritePaths=-/run"], &["/run/ghost"]);
+        let scan = ["ProtectHome=read-only", "SystemCallFilter=setpriority", "PrivateTmp=yes"];
+        check("[scan]\n", &scan, &["ReadWritePaths="]);
+        let scan = "[scan]\npresets = []\npaths = [\"/srv/*/log\", \"/tmp/x\"]\n";
+        check(scan, &["ProtectHome=yes", "SystemCallFilter=setpriority"], &["PrivateTmp"]);
         check(
             "[[source]]\npath = \"/srv/master/.env\"\nsecret = \"secret/a\"\n[api]\nsocket = \"/srv/api/sock\"\n",
             &["ReadWritePaths=-/srv/master", "ReadWritePaths=-/srv/api"],

@@ -22,6 +22,9 @@ pub const SEEN: &str = "seen";
 /// Proof that the log was forked, as shown in the alarm: `String`.
 pub const FORK: &str = "fork";
 
+/// What this host's last scan has found, as `crate::scan` keeps it: its JSON text, `String`.
+pub const SCAN: &str = "scan";
+
 /// A server that somebody on this host vouches for: `machine::local::Trust`.
 pub const TRUST: &str = "trust";
 

@@ -285,6 +285,7 @@ mod tests {
             audit_n: 0,
             audit_head: Hash::ZERO,
             targets: Hash::ZERO,
+            wish: None,
         };
         let signed = seen.sign("m".parse().unwrap(), &key, Hash::ZERO).unwrap();
         let mut key = [0; 32];

@@ -386,7 +386,7 @@ fn large_targets() -> String {
         detail: "x".repeat(250).parse().unwrap(),
     };
     let targets = (0..700).map(row).collect();
-    let targets = Targets { agent: "a".parse().unwrap(), replaced: None, targets };
+    let targets = Targets { agent: "a".parse().unwrap(), replaced: None, targets, scan: None };
     let text = serde_json::to_string(&targets).unwrap();
     assert!(text.len() > 200_000 && text.len() < limits::REPORT, "{}", text.len());
     text

@@ -26,7 +26,7 @@ async fn posted(client: &Client, request: &ReportRequest) -> ReportReply {
 
 fn targets(agent: &str) -> (String, Hash) {
     let (agent, targets) = (agent.parse().unwrap(), vec![]);
-    Targets { agent, replaced: None, targets }.write().unwrap()
+    Targets { agent, replaced: None, targets, scan: None }.write().unwrap()
 }
 
 #[tokio::test]

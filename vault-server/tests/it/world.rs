@@ -245,9 +245,9 @@ impl World {
     /// Returns a record of what `machine` has seen: the newest head, nothing of the audit.
     pub fn seen(&self, machine: &Machine, n: u64) -> Seen {
         let SignedHead { epoch, seq, head, sig: server_sig } = self.newest();
-        let (audit_n, audit_head, targets) = (0, Hash::ZERO, Hash::ZERO);
+        let (audit_n, audit_head, targets, wish) = (0, Hash::ZERO, Hash::ZERO, None);
         let (machine, time) = (self.number(machine), Time::from_micros(n));
-        Seen { machine, n, time, epoch, seq, head, server_sig, audit_n, audit_head, targets }
+        Seen { machine, n, time, epoch, seq, head, server_sig, audit_n, audit_head, targets, wish }
     }
 
     /// Signs a record as `machine`.

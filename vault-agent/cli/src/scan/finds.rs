@@ -9,16 +9,20 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::forms::{self, Bytes, Form};
 use super::git::{Object, Repository};
-use super::search::Patterns;
-use super::tree::Skipped;
 use super::values::Values;
 use crate::client::Client;
 use crate::context::Global;
 use crate::print::{self, Format};
 use host::account;
+use host::hint::Exit;
 use machine::local::{self, Status};
+use machine::scan::forms::{self, Bytes, Form};
+use machine::scan::search::Patterns;
+use machine::scan::tree::Skipped;
+
+/// A value was found.
+pub const FOUND: Exit = Exit(1);
 
 /// More finds in one file tell nobody more.
 const MOST: usize = 1_000;
@@ -189,20 +193,7 @@ impl<'a> Finds<'a> {
 
     /// Returns a name without what is looked for.
     fn shown(&mut self, name: &str) -> String {
-        if !self.holds(name) {
-            return name.to_owned();
-        }
-        let parts: Vec<&str> =
-            name.split('/').map(|part| if self.holds(part) { "***" } else { part }).collect();
-        let masked = parts.join("/");
-        if masked.contains("***") { masked } else { "***".to_owned() }
-    }
-
-    fn holds(&mut self, text: &str) -> bool {
-        let mut is_in = false;
-        // Reading from memory does not fail.
-        let _ = self.patterns.search(text.as_bytes(), &mut self.name, |_| is_in = true);
-        is_in
+        self.patterns.masked(name, &mut self.name)
     }
 
     /// Tells whether a file is there to hold values: this machine's agent writes it, and git does
@@ -313,7 +304,7 @@ fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{} kB", bytes / 1_000),

@@ -1,11 +1,8 @@
 //! What is looked for: every value that the caller may read, taken from the local API and wiped in
 //! the end.
 
-use serde_json::{Map, Value};
-use zeroize::Zeroizing;
+use serde_json::Value;
 
-use super::forms::Bytes;
-use super::guessable::{self, Why};
 use crate::client::Client;
 use crate::context::Global;
 use crate::kv::history::Version;
@@ -13,7 +10,9 @@ use crate::kv::read::Kind;
 use crate::kv::replicate::End;
 use crate::kv::{Route, Secret, say_age, walk};
 use host::hint::Failure;
-use machine::binary;
+use machine::scan::forms::Bytes;
+use machine::scan::guessable::{self, Why};
+use machine::scan::values;
 
 /// Where a value is kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,38 +113,15 @@ impl Reader<'_> {
         let version = secret.version().unwrap_or(0);
         let data = secret.data.and_then(|mut data| data.remove("data"));
         let Some(Value::Object(data)) = data else { return Ok(false) };
-        self.object(route, version, "", data);
+        for (key, value) in data {
+            if !self.choice.not_keys.contains(&key) {
+                values::each(key, value, &mut |key, bytes| self.value(route, version, key, bytes));
+            }
+        }
         Ok(true)
     }
 
-    fn object(&mut self, route: &Route, version: u64, above: &str, fields: Map<String, Value>) {
-        for (key, value) in fields {
-            if above.is_empty() && self.choice.not_keys.contains(&key) {
-                continue;
-            }
-            let key = if above.is_empty() { key } else { format!("{above}.{key}") };
-            self.value(route, version, key, value);
-        }
-    }
-
-    fn value(&mut self, route: &Route, version: u64, key: String, value: Value) {
-        let bytes = match value {
-            Value::Null => return,
-            Value::Bool(yes) => yes.to_string().into_bytes(),
-            Value::Number(number) => number.to_string().into_bytes(),
-            Value::String(text) => text.into_bytes(),
-            Value::Array(items) => {
-                for (n, item) in items.into_iter().enumerate() {
-                    self.value(route, version, format!("{key}.{n}"), item);
-                }
-                return;
-            }
-            Value::Object(ref fields) => match binary::of(&value) {
-                Some(bytes) => bytes.expose().to_vec(),
-                None => return self.object(route, version, &key, fields.clone()),
-            },
-        };
-        let bytes = Zeroizing::new(bytes);
+    fn value(&mut self, route: &Route, version: u64, key: String, bytes: Bytes) {
         let holder = Holder { secret: route.logical(), key, version };
         match guessable::judge(&bytes, self.choice.min_length.map(usize::from)) {
             None => {

@@ -357,3 +357,29 @@ fn what_waits_for_the_next_start_is_named() {
     assert_eq!(none.for_next_start(&parse(all)), waits);
     assert!(parse(all).for_next_start(&parse(all)).is_empty());
 }
+
+#[test]
+fn a_host_scans_once_it_is_told_to() {
+    let scan = |text: &str| parse(text).map(|config| config.scan);
+    assert_eq!(scan(""), Ok(None));
+    assert_eq!(scan("[scan]"), Ok(Some(Scan::default())));
+    let asked = scan("[scan]\nevery = \"0\"\npresets = []\ncontainers = [\"/srv/c\"]\n").unwrap();
+    let asked = asked.unwrap();
+    assert_eq!((asked.every, asked.presets.len()), (None, 0));
+    assert_eq!(asked.containers, Containers::Below(vec!["/srv/c".to_owned()]));
+    let places = "[scan]\npaths = [\"/srv/*/log\", \"~jonas/n\", \"~\"]\nexcept = [\"target\"]\n";
+    assert_eq!(scan(places).unwrap().unwrap().paths.len(), 3);
+    for (bad, why) in [
+        ("every = \"9m\"", "of 10 minutes at least"),
+        ("every = \"soon\"", "is not a time span"),
+        ("paths = [\"notes\"]", "neither absolute nor below"),
+        ("paths = [\"/a/../b\"]", "has `..` in it"),
+        ("except = [\"a/b\"]", "neither a name nor a place"),
+        ("presets = [\"all\"]", "unknown variant"),
+        ("max_time = \"0\"", "is not a time span"),
+        ("secrets = []", "unknown field"),
+    ] {
+        let found = scan(&format!("[scan]\n{bad}\n")).unwrap_err();
+        assert!(found.contains(why), "{bad}: {found}");
+    }
+}

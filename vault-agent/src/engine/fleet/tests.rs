@@ -98,6 +98,7 @@ impl Vault {
             audit_n: 500_000,
             audit_head: Hash::ZERO,
             targets: Hash::ZERO,
+            wish: None,
         };
         seen.sign(name("any"), key, self.state.vault()).unwrap()
     }

@@ -88,10 +88,21 @@ impl World {
         audit: AuditHead,
     ) -> Envelope {
         let SignedHead { epoch, seq, head, sig: server_sig } = head;
-        let (audit_n, audit_head, targets) = (audit.n, audit.hash, Hash::ZERO);
+        let (audit_n, audit_head, targets, wish) = (audit.n, audit.hash, Hash::ZERO, None);
         let time = Time::from_micros(u64::MAX);
-        let seen =
-            Seen { machine, n, time, epoch, seq, head, server_sig, audit_n, audit_head, targets };
+        let seen = Seen {
+            machine,
+            n,
+            time,
+            epoch,
+            seq,
+            head,
+            server_sig,
+            audit_n,
+            audit_head,
+            targets,
+            wish,
+        };
         seen.sign(name("anybody"), key, self.server.data().state.vault()).unwrap()
     }
 

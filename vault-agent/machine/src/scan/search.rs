@@ -188,6 +188,26 @@ impl Patterns {
         }
     }
 
+    /// Returns a name of a file, or another short text, without what is looked for.
+    pub fn masked(&self, name: &str, space: &mut Bytes) -> String {
+        if !self.holds(name, space) {
+            return name.to_owned();
+        }
+        let parts: Vec<&str> = name
+            .split('/')
+            .map(|part| if self.holds(part, space) { "***" } else { part })
+            .collect();
+        let masked = parts.join("/");
+        if masked.contains("***") { masked } else { "***".to_owned() }
+    }
+
+    fn holds(&self, text: &str, space: &mut Bytes) -> bool {
+        let mut is_in = false;
+        // Reading from memory does not fail.
+        let _ = self.search(text.as_bytes(), space, |_| is_in = true);
+        is_in
+    }
+
     /// Finds the patterns in the first `len` bytes of `space` that end behind `from`.
     fn look(&self, space: &[u8], len: usize, from: usize, found: &mut Vec<(usize, usize)>) {
         let mask = u64::MAX >> (64 - 8 * self.piece);
