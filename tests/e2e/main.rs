@@ -25,6 +25,7 @@ mod edit;
 mod exposed;
 mod faults;
 mod formats;
+mod forward;
 mod hooks;
 mod hosts;
 mod install;

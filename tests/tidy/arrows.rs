@@ -42,6 +42,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         &[
             "version",
             "clock",
+            "exposition",
             "process",
             "shutdown",
             "account",
@@ -70,8 +71,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "machine",
         &[
             "paths", "ai_tools", "binary", "scan", "render", "config", "running", "written",
-            "identity",
-            "joining", "remote", "local", "findings",
+            "identity", "joining", "remote", "local", "findings", "who",
         ],
     ),
     (
@@ -84,10 +84,12 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "vault-agent",
         &[
+            "metrics",
             "state",
             "engine",
             "scan",
             "daemon",
+            "forward",
             "api",
             "place",
             "ask",
@@ -98,6 +100,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "targets",
             "sources",
             "hook",
+            "forwards",
             "install",
             "uninstall",
             "arguments",
@@ -123,7 +126,11 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// The only files of the programs that know the TLS library: all others talk to them.
-const TLS: [&str; 2] = ["shared/host/src/raw_keys", "vault-agent/cli/src/client/tls.rs"];
+const TLS: [&str; 3] = [
+    "shared/host/src/raw_keys",
+    "vault-agent/cli/src/client/tls.rs",
+    "vault-agent/src/forward/tls.rs",
+];
 
 /// Roots of what is compiled beside the crates: circles are sought there, too.
 const ROOTS: [&str; 4] =

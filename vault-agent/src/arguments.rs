@@ -13,7 +13,7 @@ use host::process::{harden, note_own_file};
 use host::term::Term;
 
 use crate::place::Place;
-use crate::{halts, hook, install, join, run, sources, status, targets, uninstall};
+use crate::{forwards, halts, hook, install, join, run, sources, status, targets, uninstall};
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
@@ -55,6 +55,8 @@ enum Command {
     Source(sources::Command),
     #[command(subcommand)]
     Hook(hook::Command),
+    #[command(subcommand)]
+    Forward(forwards::Command),
     Install(install::Args),
     Uninstall(uninstall::Args),
     Man(ManArgs),
@@ -120,6 +122,7 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
             Ok(Exit::OK)
         }
         Command::Hook(command) => hook::run(&command, &place.paths()?, term),
+        Command::Forward(command) => forwards::run(&command, &place.paths()?, term),
         Command::Install(args) => install::run(&args, place, term),
         Command::Uninstall(args) => uninstall::run(&args, place, term),
         Command::Man(args) => manual(&args, term),

@@ -1,5 +1,7 @@
 //! The agent, in the order of its layers; no code lives here.
 
+mod metrics;
+
 mod state;
 
 mod engine;
@@ -7,6 +9,8 @@ mod engine;
 mod scan;
 
 mod daemon;
+
+mod forward;
 
 mod api;
 
@@ -18,6 +22,7 @@ mod run;
 mod status;
 mod targets;
 
+mod forwards;
 mod hook;
 mod sources;
 

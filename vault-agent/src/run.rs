@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::api::{Credentials, Listeners, answer_on, serve};
 use crate::daemon::{self, Source, Targets};
 use crate::engine::{Engine, unfollowed};
+use crate::forward::Forwarding;
 use crate::join::rekey;
 use crate::scan;
 use host::hint::{self, Exit};
@@ -71,7 +72,12 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let options = config.api.clone();
     let source = Source { file, config: watch::Sender::new(Arc::new(config)) };
     let (targets, asked) = Targets::new(source.config.subscribe());
+    let forwarding = Forwarding::new(engine.clone(), source.config.subscribe());
+    let metrics = source.config.borrow().metrics.listen.clone();
     let listeners = Listeners::bind(engine.clone(), paths, &options, Some(targets.clone())).await?;
+    let listeners = listeners.with(forwarding.clone());
+    let figures = tokio::spawn(listeners.figures().serve(metrics, shutdown.clone()));
+    let forwarded = tokio::spawn(forwarding.run(shutdown.clone()));
     let listen = listeners.address();
     let credentials = socket
         .map(|socket| socket.unwrap_or_else(|| paths.credentials()))
@@ -126,7 +132,7 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     if !tended.is_finished() {
         let _ = tended.await;
     }
-    let _ = tokio::join!(credentials, api);
+    let _ = tokio::join!(credentials, api, figures, forwarded);
     ended
 }
 

@@ -4,6 +4,7 @@
 //! [`replace`] survives `kill -9` and power cuts: a reader sees the old content or the new, nothing
 //! else. What goes into a file, and who wants it there, does not live here.
 
+mod append;
 mod attributes;
 mod before;
 pub mod binds;
@@ -31,6 +32,7 @@ use rustix::io::Errno;
 use shared::hash::Hash;
 use zeroize::Zeroizing;
 
+pub use append::Growing;
 pub use before::{KeepError, Kept, keep_before, tag};
 pub use error::FileError;
 use folder::Place;

@@ -7,6 +7,9 @@ pub mod version;
 /// The only reader of time.
 pub mod clock;
 
+/// Figures of a program, as Prometheus reads them.
+pub mod exposition;
+
 /// This process, and what others see of it.
 pub mod process;
 /// What ends a program that serves.

@@ -6,8 +6,10 @@
 
 mod absolute;
 mod credential;
+mod forward;
 mod hook;
 mod listen;
+mod metrics;
 mod order;
 mod scan;
 mod secret;
@@ -30,9 +32,14 @@ use self::absolute::some_absolute;
 
 pub use crate::render::Format;
 pub use credential::{Credential, Credentials};
+pub use forward::{
+    Body, File, Forward, Hidden, Journal, Mail, Only, Private, Sink, Syslog, SyslogAddress,
+    Webhook, check_url,
+};
 pub use hook::{Hook, HookAction, HookSignal, UnitAction};
 pub use host::files::git::GitPolicy;
 pub use listen::check as check_listen;
+pub use metrics::Metrics;
 pub use scan::{Containers, Preset, Scan};
 pub use source::Source;
 pub use target::parse_mode;
@@ -49,6 +56,10 @@ pub struct Config {
     pub sources: Vec<Arc<Source>>,
     /// What units of systemd get, and where they ask; `None` for no such socket.
     pub credentials: Option<Credentials>,
+    /// Who is told of alarms and audit records; each name once.
+    pub forwards: Vec<Arc<Forward>>,
+    /// Where figures are served.
+    pub metrics: Metrics,
     /// The local listener.
     pub api: Api,
     /// How the host scans itself; `None` for not at all.
@@ -63,6 +74,7 @@ impl Config {
         let socket = |config: &Self| config.credentials.as_ref().map(|all| all.socket.clone());
         let all = [
             ("[api]", self.api != before.api),
+            ("[metrics]", self.metrics != before.metrics),
             ("[log]", self.log != before.log),
             ("socket of [credentials]", socket(self) != socket(before)),
         ];
@@ -151,6 +163,10 @@ struct Written {
     #[serde(default)]
     credential: Vec<Spanned<Credential>>,
     #[serde(default)]
+    forward: Vec<Spanned<forward::Written>>,
+    #[serde(default)]
+    metrics: Metrics,
+    #[serde(default)]
     api: Api,
     scan: Option<Scan>,
     #[serde(default)]
@@ -211,8 +227,9 @@ impl Config {
         let sources = source::checked(written.source, &targets).map_err(clash)?;
         let credentials = Credentials::gathered(written.credentials, written.credential);
         let credentials = credentials.map_err(clash)?;
-        let Written { server, api, scan, log, .. } = written;
-        Ok(Self { server, targets, sources, credentials, api, scan, log })
+        let forwards = forward::checked(written.forward).map_err(clash)?;
+        let Written { server, metrics, api, scan, log, .. } = written;
+        Ok(Self { server, targets, sources, credentials, forwards, metrics, api, scan, log })
     }
 }
 

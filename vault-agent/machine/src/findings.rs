@@ -79,11 +79,38 @@ pub fn findings(status: &Status) -> Vec<Finding> {
     found
 }
 
+/// As [`findings`], for those who follow when each begins and ends: each target of this machine
+/// stands by itself and in no alarm, whatever becomes of the others. With each comes what tells it
+/// from others of its kind that are about the same.
+pub fn each(status: &Status) -> Vec<(Finding, String)> {
+    let mut bare = Status { alarms: Vec::new(), ..status.clone() };
+    let own = |it: &Finding| it.machine.as_ref() == Some(&status.machine);
+    let told: Vec<&str> =
+        findings(&bare).iter().filter(|it| own(it)).flat_map(|it| codes(it)).copied().collect();
+    let alone = status.alarms.iter().filter(|alarm| !told.contains(&&*alarm.code));
+    bare.alarms = alone.cloned().collect();
+    let mut subjects = bare.alarms.clone().into_iter().map(|alarm| alarm.subject);
+    // The alarms come first, in their order.
+    findings(&bare).into_iter().map(|it| (it, subjects.next().unwrap_or_default())).collect()
+}
+
 /// Tells whether an alarm says the same of this machine's only target of that kind, and more of the
 /// way out; since when, the row knows over restarts.
 fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
+    let codes = codes(finding);
+    let says = |alarm: &&mut Finding| {
+        matches!(&alarm.kind, Kind::Alarm(of) if codes.contains(&&**of))
+            && !alarm.text.contains(MORE)
+    };
+    let Some(alarm) = alarms.iter_mut().find(says) else { return false };
+    alarm.since = alarm.since.min(finding.since.or(alarm.since));
+    true
+}
+
+/// Returns the codes of the alarms that are about targets such as that of a finding.
+fn codes(finding: &Finding) -> &'static [&'static str] {
     let is_source = finding.target.as_ref().is_some_and(|it| it.ends_with(SOURCE));
-    let codes: &[&str] = match finding.kind {
+    match finding.kind {
         Kind::Target(_) if is_source => &["E_SOURCE", "E_SOURCE_SHRUNK"],
         Kind::Hook => &["E_HOOK"],
         Kind::Target(TargetState::Missing) => &["E_TARGET_MISSING"],
@@ -102,18 +129,11 @@ fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
         | Kind::Outdated
         | Kind::Replaced
         | Kind::Old
-        | Kind::Lags => return false,
-    };
-    let says = |alarm: &&mut Finding| {
-        matches!(&alarm.kind, Kind::Alarm(of) if codes.contains(&&**of))
-            && !alarm.text.contains(MORE)
-    };
-    let Some(alarm) = alarms.iter_mut().find(says) else { return false };
-    alarm.since = alarm.since.min(finding.since.or(alarm.since));
-    true
+        | Kind::Lags => &[],
+    }
 }
 
-fn alarm(status: &Status, Alarm { code, text, since }: &Alarm) -> Finding {
+fn alarm(status: &Status, Alarm { code, text, since, .. }: &Alarm) -> Finding {
     let own = text.rsplit_once(HINT).and_then(|(text, rest)| {
         let (hint, more) = rest.rsplit_once(')')?;
         Some((format!("{text}{more}"), hint.to_owned()))

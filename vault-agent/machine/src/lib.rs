@@ -37,3 +37,6 @@ pub mod local;
 
 /// What is not as it should be in a status.
 pub mod findings;
+
+/// Who asked, as an audit record tells it.
+pub mod who;

@@ -6,6 +6,7 @@
 mod admins;
 mod branches;
 mod exposure;
+mod forward;
 mod headers;
 mod hook;
 mod kit;
@@ -32,6 +33,7 @@ use shared::time::Time;
 pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use exposure::{Borne, Copied, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow};
+pub use forward::{FORWARD, FORWARDS, ForwardRow, ForwardTest, Forwards, Tested, TestedRow};
 pub use headers::{AGENT, AI_AGENT, CACHE_AGE, NO_WAIT, OFFLINE, REASON};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};
@@ -289,6 +291,9 @@ pub struct Alarm {
     pub text: String,
     /// When it arose.
     pub since: Time,
+    /// What tells it from others of its code; nothing if there is one at most.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
 }
 
 /// Every machine that ever was in the vault.

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::daemon::Targets;
 use crate::engine::Engine;
+use crate::forward::Forwarding;
 use machine::config;
 use machine::paths::Paths;
 
@@ -24,6 +25,8 @@ pub(super) struct Api {
     pub(super) large_bodies: Semaphore,
     /// The way to the targets; `None` where nobody tends them.
     pub(super) targets: Option<Targets>,
+    /// Who is told of alarms and records; `None` where nobody is.
+    pub(super) forwarding: Option<Forwarding>,
 }
 
 impl Api {
@@ -39,7 +42,8 @@ impl Api {
             let hint = "mend it and start the agent again; all others are let in";
             engine.alarm("E_ALLOW", format!("`allow` names {first} (hint: {hint})"));
         }
-        Ok(Self { engine, gate, large_bodies: Semaphore::new(LARGE_BODIES), targets })
+        let (large_bodies, forwarding) = (Semaphore::new(LARGE_BODIES), None);
+        Ok(Self { engine, gate, large_bodies, targets, forwarding })
     }
 
     pub(super) fn has_mount(&self, name: &str) -> bool {

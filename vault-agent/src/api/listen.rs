@@ -25,12 +25,14 @@ use tokio::task::JoinSet;
 
 use crate::daemon::Targets;
 use crate::engine::Engine;
+use crate::forward::Forwarding;
 use host::hint::{self, hinted};
 use machine::config;
 use machine::paths::{Paths, demand_short};
 
 use super::caller::Peer;
 use super::context::Api;
+use super::figures::Figures;
 use super::places::{Place, Places};
 use super::route::answer;
 use super::unread::Unread;
@@ -149,6 +151,20 @@ impl Listeners {
             try_bind(&mut tcp, &api).await;
         }
         Ok(Self { unix, tcp, api })
+    }
+
+    /// Has the API tell how it goes with those who are told of alarms, before it is served.
+    #[must_use]
+    pub fn with(mut self, forwarding: Forwarding) -> Self {
+        if let Some(api) = Arc::get_mut(&mut self.api) {
+            api.forwarding = Some(forwarding);
+        }
+        self
+    }
+
+    /// Returns what answers for figures, to be served elsewhere too.
+    pub fn figures(&self) -> Figures {
+        Figures::new(Arc::clone(&self.api))
     }
 
     /// Returns the first address that is listened on, if there is one.

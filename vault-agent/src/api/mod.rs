@@ -3,8 +3,8 @@
 //!
 //! 1. `oneshot`, `credentials`
 //! 2. `listen`
-//! 3. `route`
-//! 4. `sys`, `auth`, `agent`, `halts`, `review`
+//! 3. `route`, `figures`
+//! 4. `sys`, `auth`, `agent`, `halts`, `review`, `forwards`, `metrics`
 //! 5. `kv`
 //! 6. `request`
 //! 7. `context`
@@ -23,12 +23,15 @@ mod context;
 mod credentials;
 mod envelope;
 mod error;
+mod figures;
+mod forwards;
 mod halts;
 mod hosts;
 mod json;
 mod kv;
 mod listen;
 mod loopback;
+mod metrics;
 mod oneshot;
 mod places;
 mod process;
@@ -43,5 +46,6 @@ mod unread;
 
 pub use context::token_file;
 pub use credentials::Credentials;
+pub use figures::Figures;
 pub use listen::{Listeners, serve};
 pub use oneshot::answer_on;

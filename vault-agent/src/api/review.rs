@@ -28,7 +28,7 @@ pub(super) async fn scan(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
         return Ok(envelope::plain(&scans.map_err(|why| ApiFault::Broken(format!("{why:#}")))?));
     }
     let ScanRequest { machines } = call.only(Verb::Write)?.typed().await?;
-    tracing::info!(who = %call.caller.who, "scans are asked for");
+    tracing::info!(who = %call.caller.by.who, "scans are asked for");
     Ok(envelope::plain(&call.api.engine.wish_scans(&machines).map_err(agent::remote)?))
 }
 

@@ -1,17 +1,21 @@
 //! The list of routes, and what stands before each: the path, the verb, and whether the caller is
 //! let in. What a route does lives in its own file.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
 use host::version;
 use machine::local::AGENT;
+
+use crate::metrics::METRICS;
 
 use super::caller::{self, Peer};
 use super::context::Api;
 use super::envelope::ApiAnswer;
 use super::error::ApiFault;
 use super::request::{self, Call, Query, Verb};
-use super::{agent, auth, halts, kv, review, sys};
+use super::{agent, auth, forwards, halts, kv, metrics, review, sys};
 
 /// Answers one request.
 pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> ApiAnswer {
@@ -103,6 +107,7 @@ async fn sys_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFaul
         "mounts" => return Ok(sys::mounts::all(call.only(Verb::Read)?.api)),
         "internal/ui/mounts" => return Ok(sys::mounts::visible(call.only(Verb::Read)?.api)),
         "capabilities-self" => return sys::capabilities(call.only(Verb::Write)?).await,
+        "metrics" => return metrics::answer(call.only(Verb::Read)?).await,
         _ => {}
     }
     if let Some(below) = path.strip_prefix("internal/ui/mounts/") {
@@ -159,6 +164,8 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "submit" => agent::submit(call.only(Verb::Write)?).await,
         "sync" => agent::sync(call.only(Verb::Write)?).await,
         "hook" => agent::hook(call.only(Verb::Write)?).await,
+        "forwards" => Ok(forwards::list(call.only(Verb::Read)?.api)),
+        "forward" => forwards::test(call.only(Verb::Write)?).await,
         "kept" => agent::kept(call.only(Verb::Read)?),
         "sealed" => agent::sealed(call.only(Verb::Read)?).await,
         "acts" => review::acts(call.only(Verb::Read)?).await,
@@ -190,7 +197,12 @@ async fn kv_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault
     match (kind, call.verb) {
         ("config", Verb::Read) => Ok(kv::config::read(call)),
         ("config", Verb::Write) => kv::config::write(call).await,
-        ("data", Verb::Read) => kv::data::read(call).await,
+        ("data", Verb::Read) => {
+            let began = Instant::now();
+            let answer = kv::data::read(call).await;
+            METRICS.reads.observe(began.elapsed());
+            answer
+        }
         ("data", Verb::Write) => kv::data::write(call).await.map_err(ApiFault::of_existence_check),
         ("data", Verb::Patch) => kv::data::patch(call).await,
         ("data", Verb::Delete) => kv::versions::delete_newest(call).await,

@@ -7,6 +7,7 @@ mod apply;
 mod asked;
 mod backoff;
 mod contact;
+mod delivery;
 mod fault;
 mod guard;
 mod hooks;
@@ -389,6 +390,7 @@ impl Daemon {
         if Arc::ptr_eq(&slot.target, &target) {
             plan = !matches!(result, Err(_) | Ok(Outcome::Seen { .. }));
             let before = slot.state.clone();
+            delivery::count(&self.engine, slot, &result);
             let run = slot.done(result, Instant::now(), clock::now());
             telling::tell(&mut self.telling, &self.engine, slot);
             if let (Some((mask, wanted_by)), Some(key)) = (run, &slot.key) {

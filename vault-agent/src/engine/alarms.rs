@@ -56,7 +56,8 @@ impl Alarms {
                 return;
             }
             tracing::warn!(code, detail, "alarm");
-            standing.insert(key, Alarm { code: code.to_owned(), text, since: clock::now() });
+            let (code, subject) = key.clone();
+            standing.insert(key, Alarm { code, text, since: clock::now(), subject });
         }
         self.ticks.send_replace(());
     }

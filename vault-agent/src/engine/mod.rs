@@ -16,7 +16,8 @@
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `pages`, `copies`, `look`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `removed`,
-//!    `holders`, `admins`, `acts`, `review`, `scans`, `heal`, `kept`, `halted`, `resume`, `halts`
+//!    `owed`, `holders`, `admins`, `acts`, `review`, `scans`, `heal`, `kept`, `halted`, `resume`,
+//!    `halts`
 
 mod access;
 mod acts;
@@ -52,6 +53,7 @@ mod link;
 mod look;
 mod offload;
 mod over;
+mod owed;
 mod owner;
 mod pages;
 mod parts;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use host::systemd::{Credential, Whose, argument, check_names, needs, percent, word};
-use machine::config::{Config, GitPolicy, HookAction, Scan, Target};
+use machine::config::{Config, GitPolicy, HookAction, Private, Scan, Sink, Target};
+
+/// Where mail waits that the host is to send.
+const SPOOL: &str = "/var/spool";
 
 /// What the unit is made from.
 pub struct Facts {
@@ -64,6 +67,7 @@ impl Facts {
         for source in &config.sources {
             facts.write_in(source.path.parent());
         }
+        config.forwards.iter().for_each(|forward| facts.forward(&forward.to));
         let sockets =
             [&config.api.socket, &config.credentials.as_ref().and_then(|all| all.socket.clone())];
         for socket in sockets.into_iter().flatten() {
@@ -82,6 +86,25 @@ impl Facts {
         }
         let plain = |path: &String| PathBuf::from(path.split('*').next().unwrap_or_default());
         self.read.extend(named.into_iter().map(plain));
+    }
+
+    fn forward(&mut self, sink: &Sink) {
+        match sink {
+            Sink::File(file) => self.write_in(file.path.parent()),
+            // It is a program, which puts mail where it is sent from.
+            Sink::Mail(_) => {
+                self.commands = true;
+                self.write_in(Some(Path::new(SPOOL)));
+            }
+            Sink::Webhook(hook) => {
+                let files = [Some(&hook.url), hook.token.as_ref(), hook.hmac.as_ref()];
+                self.read.extend(files.into_iter().flatten().filter_map(|private| match private {
+                    Private::File(file) => Some(file.clone()),
+                    Private::Here(_) | Private::Secret { .. } => None,
+                }));
+            }
+            Sink::Journal(_) | Sink::Syslog(_) => {}
+        }
     }
 
     fn target(&mut self, target: &Target, work_tree: impl Fn(&Path) -> Option<PathBuf>) {
@@ -307,6 +330,17 @@ mod tests {
                 + &target("/home/j/.env", "")),
             &["ReadWritePaths=\"-/srv/a b\"", "ReadWritePaths=-/home/j", "ProtectHome=read-only"],
             &["deep"],
+        );
+        let forward = |rest: &str| format!("[[forward]]\nname = \"x\"\n{rest}\n");
+        check(
+            &forward("to = \"file\"\nfile = \"/srv/told/a.jsonl\""),
+            &["ReadWritePaths=-/srv/told", "MemoryDenyWriteExecute=yes"],
+            &["CAP_KILL"],
+        );
+        check(
+            &forward("to = \"mail\"\nmail_to = [\"root\"]"),
+            &["ReadWritePaths=-/var/spool"],
+            &["MemoryDenyWriteExecute"],
         );
         check(
             &target("/srv/a/.env", "on_change = [\"docker\", \"compose\", \"up\", \"-d\"]"),

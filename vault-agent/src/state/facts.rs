@@ -28,6 +28,9 @@ pub const SCAN: &str = "scan";
 /// A server that somebody on this host vouches for: `machine::local::Trust`.
 pub const TRUST: &str = "trust";
 
+/// What is owed to one who is told of alarms, by their name behind it: JSON text, `String`.
+pub const FORWARD: &str = "forward:";
+
 /// Reads a value.
 ///
 /// # Errors
@@ -41,6 +44,15 @@ pub fn get<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<
 pub fn set<T: Serialize>(conn: &Connection, name: &str, value: &T) -> Result<()> {
     let bytes = postcard::to_stdvec(value).map_err(damaged)?;
     run(conn, "INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)", (name, bytes))
+}
+
+/// Drops all values whose name begins so, but for `kept`.
+pub fn unset_others(conn: &Connection, start: &str, kept: &[String]) -> Result<()> {
+    let mut query = conn.prepare("SELECT name FROM fact WHERE substr(name, 1, ?1) = ?2")?;
+    let length = super::log::number(start.len() as u64)?;
+    let names = query.query_map((length, start), |row| row.get::<_, String>(0))?;
+    let names: Vec<String> = names.collect::<Result<_>>()?;
+    names.iter().filter(|name| !kept.contains(name)).try_for_each(|name| unset(conn, name))
 }
 
 pub fn unset(conn: &Connection, name: &str) -> Result<()> {

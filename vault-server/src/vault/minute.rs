@@ -7,7 +7,7 @@ use shared::time::Time;
 use shared::wire::v1::health::Room;
 
 use crate::meter::STRANGERS;
-use crate::store::{blob, segment};
+use crate::store::{blob, schema, segment};
 
 use super::room::of_disk;
 use super::{Refusal, Vault};
@@ -30,9 +30,16 @@ impl Vault {
     /// Looks how full the disk is.
     pub(super) async fn look_at_room(&self) {
         let folder = self.0.retention.folder.clone();
-        let looked = tokio::task::spawn_blocking(move || of_disk(&folder)).await;
-        let Ok(Some(room)) = looked else { return };
+        let look = move || {
+            let database = folder.with_file_name(schema::FILE).metadata();
+            (of_disk(&folder), database.map(|found| found.len()))
+        };
+        let Ok((room, database)) = tokio::task::spawn_blocking(look).await else { return };
         let metrics = &self.0.metrics;
+        if let Ok(bytes) = database {
+            metrics.database.set(bytes);
+        }
+        let Some(room) = room else { return };
         metrics.disk_used.set(room.used_percent);
         metrics.disk_free.set(room.free_bytes);
         let Room { used_percent, free_bytes } = room;

@@ -10,6 +10,7 @@ mod caller;
 mod clock;
 mod clone;
 mod code;
+mod figures;
 mod follow;
 mod genesis;
 mod heal;
@@ -227,11 +228,6 @@ impl Vault {
         &self.0.metrics
     }
 
-    /// Writes the counters as Prometheus reads them.
-    pub fn metrics_text(&self) -> String {
-        self.0.metrics.render(self.0.meter.unread(), &self.0.meter.over())
-    }
-
     /// Waits until the writer has answered: it lives.
     pub async fn ping(&self) -> Result<(), StoreFailure> {
         self.0.store.call(|_| Ok(())).await
@@ -263,15 +259,6 @@ impl Vault {
         let program = Some(Text::lossy(&format!("vault-server {}", version::own())));
         let (over, near, replaced) = (meter.over(), meter.near(), process::replaced());
         SharesReply { over, near, room, backup_failing, restored, program, replaced }
-    }
-
-    /// Notes how the last backup that was due went, for members to show.
-    pub fn backed_up(&self, failed: Option<Time>) {
-        let since = &self.0.backup_failing;
-        let before = since.load(Ordering::Relaxed);
-        let now = failed.map_or(0, |now| if before > 0 { before } else { now.as_micros() });
-        since.store(now, Ordering::Relaxed);
-        self.0.metrics.backup_failing.set(u64::from(failed.is_some()));
     }
 
     /// Returns the vault, once there is one.

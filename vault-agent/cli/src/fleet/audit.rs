@@ -9,7 +9,6 @@ pub(super) mod pages;
 mod shape;
 mod summary;
 mod when;
-pub(super) mod who;
 pub(super) mod words;
 
 use anyhow::bail;

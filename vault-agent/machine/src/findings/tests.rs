@@ -306,7 +306,7 @@ fn a_machine_whose_clock_is_off_is_named_unless_it_may_be_the_servers() {
     let both = |status: &mut Status| {
         off(600)(status);
         let (code, text) = ("E_CLOCK".to_owned(), "x".to_owned());
-        status.alarms.push(Alarm { code, text, since: at(1) });
+        status.alarms.push(Alarm { code, text, since: at(1), subject: String::new() });
     };
     let hint = Code::Clock.hint();
     check(both, &[("E_CLOCK", "here", "x", Some(1), hint)]);
@@ -337,7 +337,9 @@ fn a_hook_that_failed_is_found_once_for_all_secrets_of_its_target() {
 fn an_alarm_brings_its_own_way_out() {
     let alarm = |code: &str, text: &str| {
         let (code, text) = (code.to_owned(), text.to_owned());
-        move |status: &mut Status| status.alarms.push(Alarm { code, text, since: at(60) })
+        move |status: &mut Status| {
+            status.alarms.push(Alarm { code, text, since: at(60), subject: String::new() });
+        }
     };
     check(
         alarm("E_TARGET", "`/a` failed: no room (hint: free (some) space); and 2 more"),
@@ -359,7 +361,8 @@ fn what_an_alarm_of_this_machine_says_is_said_once() {
         move |status: &mut Status| {
             let row = &mut status.targets[0];
             (row.state, row.since) = (TargetState::Failed, Some(at(90)));
-            let alarm = Alarm { code: "E_TARGET".into(), text: text.into(), since: at(5) };
+            let (code, text) = ("E_TARGET".to_owned(), text.to_owned());
+            let alarm = Alarm { code, text, since: at(5), subject: String::new() };
             status.alarms.push(alarm);
         }
     };

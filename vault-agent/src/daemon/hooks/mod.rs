@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::backoff::backoff;
 use super::order::Order;
+use crate::metrics::METRICS;
 use host::clock;
 use machine::config::{Hook, HookAction, Target};
 
@@ -187,8 +188,9 @@ impl Hooks {
             tracing::info!(hook = %key.hook, targets = targets.join(" "), "hook started");
             let run = self.runs.spawn(async move {
                 let folder = key.folder.clone().unwrap_or_else(|| PathBuf::from("/"));
-                let began = clock::now();
+                let (began, timer) = (clock::now(), Instant::now());
                 let result = run::run(&key.hook, &folder, &mask).await;
+                METRICS.hook_ran(result.is_ok(), timer.elapsed());
                 (key, Span { began, ended: clock::now() }, result)
             });
             slot.run = Some(run.id());

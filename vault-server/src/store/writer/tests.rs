@@ -119,7 +119,7 @@ async fn commits_are_counted_with_their_pieces() {
     let fixture = Fixture::new();
     let (one, two) = tokio::join!(fixture.record("one"), fixture.record("two"));
     assert!(one.is_ok() && two.is_ok());
-    let (commits, works) = (fixture.metrics.commits.get(), fixture.metrics.commit_works.get());
+    let (commits, works) = (fixture.metrics.commits.count(), fixture.metrics.commit_works.get());
     assert!((1..=2).contains(&commits) && works == 2, "{works} pieces in {commits} commits");
     assert_eq!(audit::head(&fixture.reopen()).unwrap().n, 2);
 }

@@ -9,12 +9,12 @@ use shared::path::SecretPath;
 use shared::text::like;
 use shared::time::Time;
 
-use super::who;
 use super::words::seconds;
 use crate::client::Client;
 use crate::context::Global;
 use host::hint::Failure;
 use machine::local::{AuditQuery, Borne, Holder, Holders, KEYS, NAMES};
+use machine::who;
 
 /// How far two clocks may be apart, in microseconds.
 const SLACK: u64 = 60_000_000;

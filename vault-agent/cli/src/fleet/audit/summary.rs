@@ -11,13 +11,13 @@ use super::narrow;
 use super::nothing;
 use super::pages::{self, Line};
 use super::when;
-use super::who;
 use super::words::{Words, did, seconds};
 use crate::context::Global;
 use crate::print::{Format, table};
 use host::hint::Exit;
 use host::shown::Shown;
 use machine::local::AuditQuery;
+use machine::who;
 
 /// Rows that are told apart; what comes beyond is counted together by machine.
 const ROWS: usize = 50_000;

@@ -8,11 +8,11 @@ use shared::audit::{Applied, Fact, HookRun, Kind, Op, Outcome, Record};
 use shared::time::Time;
 
 use super::pages::Line;
-use super::who;
 use crate::client::{Client, Error};
 use machine::local::{
     ENTRIES, Entries, EntriesQuery, EntryTold, LOG, MACHINES, MachineRow, Machines, OpTold,
 };
+use machine::who;
 
 /// Columns of records as people read them.
 pub const HEADER: [&str; 4] = ["TIME", "MACHINE", "WHO", "WHAT"];

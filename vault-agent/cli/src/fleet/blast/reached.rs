@@ -4,7 +4,7 @@
 use shared::report::HookResult;
 use shared::time::Time;
 
-use crate::fleet::audit::who::Place;
+use machine::who::Place;
 use crate::fleet::told::{Reads, SLACK, Told};
 use machine::local::{Blast, Borne, ReachedHost, Removed, Status, TargetRow};
 

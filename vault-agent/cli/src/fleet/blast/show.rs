@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::found::Found;
 use super::reached::{File, Host, How, Now, Reader};
 use super::steps::Step;
-use crate::fleet::audit::who::Place;
+use machine::who::Place;
 use crate::fleet::audit::words::seconds;
 use crate::print::table;
 use host::shown::Shown;

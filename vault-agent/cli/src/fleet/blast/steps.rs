@@ -5,7 +5,7 @@ use host::shown::quoted;
 use shared::report::HookResult;
 
 use super::reached::{File, Host, How, Now, Reader};
-use crate::fleet::audit::who::Place;
+use machine::who::Place;
 use machine::local::{Blast, ExposedKey, KeyNow};
 
 /// One thing to do.

@@ -1,0 +1,82 @@
+//! What is owed to one who is told, kept over restarts: findings that stand, messages that wait,
+//! and how far the audit log was told. Bounded; the oldest messages go first, and are counted.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use shared::time::Time;
+
+use super::event::{Event, Message};
+use super::track::Tracker;
+
+/// Messages that wait at a time.
+pub const MOST: usize = 256;
+
+/// What is owed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Backlog {
+    /// Findings.
+    pub tracker: Tracker,
+    /// Messages that wait, the oldest first.
+    pub queue: VecDeque<Message>,
+    /// Messages that were dropped, ever.
+    pub dropped: u64,
+    /// Those of them that nobody was told of yet.
+    pub untold: u64,
+    /// The last audit record that was told; `None` before the log was first looked at.
+    pub cursor: Option<u64>,
+}
+
+impl Backlog {
+    /// Adds a message.
+    pub fn push(&mut self, message: Message) {
+        while self.queue.len() >= MOST {
+            self.queue.pop_front();
+            self.drop_one();
+        }
+        self.queue.push_back(message);
+    }
+
+    /// Counts a message that is given up.
+    pub fn drop_one(&mut self) {
+        self.dropped += 1;
+        self.untold += 1;
+    }
+
+    /// Notes that the message of this id was taken.
+    pub fn taken(&mut self, id: &str) {
+        self.queue.retain(|message| message.id != id);
+    }
+
+    /// Puts a word about dropped messages before all that waits, once messages are taken again.
+    pub fn tell_dropped(&mut self, now: Time) {
+        if self.untold > 0 {
+            let count = std::mem::take(&mut self.untold);
+            self.queue.push_front(Message::new(now, Event::Dropped(count)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_and_are_counted_over_restarts() {
+        let mut backlog = Backlog::default();
+        for n in 0..MOST as u64 + 3 {
+            backlog.push(Message::new(Time::from_micros(n), Event::Test));
+        }
+        assert_eq!((backlog.queue.len(), backlog.dropped), (MOST, 3));
+        assert_eq!(backlog.queue[0].time, Time::from_micros(3));
+        let kept = serde_json::to_string(&backlog).unwrap();
+        let mut backlog: Backlog = serde_json::from_str(&kept).unwrap();
+        let first = backlog.queue[0].id.clone();
+        backlog.taken(&first);
+        backlog.tell_dropped(Time::from_micros(9));
+        assert_eq!(backlog.queue[0].event, Event::Dropped(3));
+        backlog.tell_dropped(Time::from_micros(9));
+        assert_eq!((backlog.queue.len(), backlog.dropped, backlog.untold), (MOST, 3, 0));
+    }
+}

@@ -1,0 +1,376 @@
+//! One who is told: takes looks and pages of records, keeps what is owed, sends it, and tries again
+//! what was not taken. Nobody waits for it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use shared::time::Time;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::backlog::Backlog;
+use super::event::Message;
+use super::fault::Fault;
+use super::filter::{self, FAILING};
+use super::records::{self, Page};
+use super::sinks::Outlet;
+use super::track::Damping;
+use super::watch::{Hurry, Look};
+use crate::engine::Engine;
+use host::clock;
+use machine::config::Forward;
+use machine::local::ForwardRow;
+
+/// The longest wait before a message is tried again.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How long nothing must be taken before that is an alarm.
+const PATIENCE_MICROS: u64 = 60_000_000;
+/// How often a message that is refused as such is tried before it is given up.
+const TRIES: u32 = 10;
+/// The time between two questions for records, while there are none but of readers.
+const PACE: Duration = Duration::from_secs(2);
+const LONGEST_PACE: Duration = Duration::from_secs(60);
+
+/// How one who is told stands, for status and figures.
+pub type Row = Arc<Mutex<ForwardRow>>;
+
+/// Makes the row of one who was told nothing yet.
+pub fn row(forward: &Forward) -> Row {
+    Arc::new(Mutex::new(ForwardRow {
+        name: forward.name.clone(),
+        to: forward.to.word().to_owned(),
+        sent: 0,
+        queued: 0,
+        dropped: 0,
+        audit: 0,
+        failing: None,
+        why: None,
+    }))
+}
+
+/// What was sent: how many of them, and why no more.
+struct Sent {
+    outlet: Outlet,
+    ids: Vec<String>,
+    taken: usize,
+    ended: Result<(), Fault>,
+}
+
+struct Worker {
+    forward: Arc<Forward>,
+    engine: Engine,
+    backlog: Backlog,
+    row: Row,
+    /// Records that wait, and where they end: told once all of them are.
+    page: Option<Page>,
+    /// Not there while something is being sent.
+    outlet: Option<Outlet>,
+    sending: JoinSet<Sent>,
+    asking: JoinSet<Result<Page, Fault>>,
+    /// Before this nothing is sent.
+    due: Instant,
+    /// Before this no records are asked for.
+    ask_due: Instant,
+    pace: Duration,
+    failures: u32,
+    asks_failed: u32,
+    failing: Option<(Time, String)>,
+    asks_failing: Option<(Time, String)>,
+    surplus_told: bool,
+}
+
+/// Tells one until it is aborted or there are no more looks.
+pub async fn run(
+    (forward, row): (Arc<Forward>, Row),
+    engine: Engine,
+    mut looks: watch::Receiver<Option<Look>>,
+    mut hurry: Hurry,
+) {
+    let backlog = load(&engine, forward.name.as_str()).await;
+    let now = Instant::now();
+    let mut worker = Worker {
+        outlet: Some(Outlet::new(Arc::clone(&forward), engine.clone())),
+        forward,
+        engine,
+        backlog,
+        row,
+        page: None,
+        sending: JoinSet::new(),
+        asking: JoinSet::new(),
+        due: now,
+        ask_due: now,
+        pace: PACE,
+        failures: 0,
+        asks_failed: 0,
+        failing: None,
+        asks_failing: None,
+        surplus_told: false,
+    };
+    if !worker.forward.alarms {
+        // What was owed under an earlier configuration is not wanted any more.
+        worker.backlog.tracker.keep(|_| false);
+    }
+    loop {
+        worker.show();
+        worker.send();
+        worker.ask();
+        let is_waiting = worker.forward.alarms && worker.backlog.tracker.is_waiting();
+        hurry.set(is_waiting);
+        let wake = worker.wake();
+        tokio::select! {
+            changed = looks.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let look = looks.borrow_and_update().clone();
+                if let Some(look) = look.filter(|_| worker.forward.alarms) {
+                    worker.look(&look).await;
+                }
+            }
+            Some(sent) = worker.sending.join_next() => worker.sent(sent.ok()).await,
+            Some(page) = worker.asking.join_next() => worker.asked(page.ok()).await,
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+        }
+    }
+}
+
+async fn load(engine: &Engine, name: &str) -> Backlog {
+    let kept = match engine.forwarded(name).await {
+        Ok(kept) => kept,
+        Err(why) => {
+            tracing::error!("what is owed to `{name}` cannot be read: {why:#}");
+            None
+        }
+    };
+    let parsed = kept.map(|text| serde_json::from_str(&text));
+    match parsed.transpose() {
+        Ok(backlog) => backlog.unwrap_or_default(),
+        Err(why) => {
+            tracing::error!("what is owed to `{name}` is begun anew: {why}");
+            Backlog::default()
+        }
+    }
+}
+
+impl Worker {
+    /// Takes a look: what begins and ends is owed from now on.
+    async fn look(&mut self, look: &Look) {
+        let name = self.forward.name.as_str();
+        let only = &self.forward.only;
+        let tracker = &mut self.backlog.tracker;
+        tracker.keep(|id| filter::is_told(only, name, id));
+        let seen = look.seen.iter().filter(|it| filter::is_told(only, name, &it.id)).cloned();
+        let Forward { begins_after: begins, ends_after: ends, .. } = *self.forward;
+        let damping = Damping { begins, ends };
+        let step = tracker.step(look.at, seen.collect(), |id| look.knows(id), damping);
+        if step.surplus > 0 && !std::mem::replace(&mut self.surplus_told, step.surplus > 0) {
+            tracing::warn!(forward = name, surplus = step.surplus, "more is wrong than is told");
+        }
+        for event in step.events {
+            self.backlog.push(Message::new(look.at, event));
+        }
+        if step.changed {
+            self.keep().await;
+        }
+    }
+
+    /// Keeps what is owed, so that the next process knows it.
+    async fn keep(&self) {
+        let name = self.forward.name.as_str();
+        let kept = match serde_json::to_string(&self.backlog) {
+            Ok(text) => self.engine.keep_forwarded(name, text).await,
+            Err(why) => Err(why.into()),
+        };
+        if let Err(why) = kept {
+            tracing::error!("what is owed to `{name}` is not kept: {why:#}");
+        }
+    }
+
+    /// Sends the next of what is owed, if nothing is under way: alarms one by one before records.
+    fn send(&mut self) {
+        if Instant::now() < self.due {
+            return;
+        }
+        let messages: Vec<Message> = match (self.backlog.queue.front(), &self.page) {
+            (Some(first), _) => vec![first.clone()],
+            (None, Some(page)) => page.messages.clone(),
+            (None, None) => return,
+        };
+        let Some(mut outlet) = self.outlet.take() else { return };
+        self.sending.spawn(async move {
+            let (taken, ended) = outlet.send_all(&messages).await;
+            let ids = messages.into_iter().map(|message| message.id).collect();
+            Sent { outlet, ids, taken, ended }
+        });
+    }
+
+    /// Takes the end of sending.
+    async fn sent(&mut self, sent: Option<Sent>) {
+        let Some(Sent { outlet, ids, taken, ended }) = sent else {
+            // A fault of this program is a failure as any other.
+            self.outlet = Some(Outlet::new(Arc::clone(&self.forward), self.engine.clone()));
+            self.failed(&Fault::new("the agent failed to send it"), None);
+            return;
+        };
+        self.outlet = Some(outlet);
+        let (gone, next) = ids.split_at(taken);
+        let is_first = |id: &str| self.backlog.queue.iter().any(|message| message.id == id);
+        let of_queue = ids.first().is_some_and(|id| is_first(id));
+        self.lock().sent += gone.len() as u64;
+        gone.iter().for_each(|id| self.forget(id, of_queue));
+        match ended {
+            Ok(()) => self.succeeded(),
+            Err(fault) => {
+                if taken > 0 {
+                    self.failures = 0;
+                }
+                self.failed(&fault, next.first().map(|id| (id.as_str(), of_queue)));
+            }
+        }
+        if self.page.as_ref().is_some_and(|page| page.messages.is_empty()) {
+            self.pass_page();
+        }
+        self.keep().await;
+    }
+
+    /// Drops a message that is not owed any more.
+    fn forget(&mut self, id: &str, of_queue: bool) {
+        match &mut self.page {
+            _ if of_queue => self.backlog.taken(id),
+            Some(page) => {
+                page.messages.retain(|message| message.id != id);
+                let record = id.strip_prefix("audit-").and_then(|n| n.parse().ok());
+                self.backlog.cursor = record.or(self.backlog.cursor);
+            }
+            None => {}
+        }
+    }
+
+    fn pass_page(&mut self) {
+        if let Some(page) = self.page.take() {
+            self.backlog.cursor = Some(page.cursor);
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        self.due = Instant::now();
+        if self.failing.take().is_some() {
+            tracing::info!(forward = %self.forward.name, "messages are taken again");
+        }
+        self.backlog.tell_dropped(clock::now());
+    }
+
+    /// Notes that nothing was taken; one message that is refused again and again is given up.
+    fn failed(&mut self, fault: &Fault, refused: Option<(&str, bool)>) {
+        let wait = Duration::from_secs(1 << self.failures.min(6)).min(LONGEST_WAIT);
+        self.due = Instant::now() + fault.after.unwrap_or_default().max(wait);
+        self.failures += 1;
+        if self.failures == 1 {
+            tracing::warn!(forward = %self.forward.name, "not told: {fault}");
+        }
+        let since = self.failing.take().map_or_else(clock::now, |(since, _)| since);
+        self.failing = Some((since, fault.text.clone()));
+        if let Some((id, of_queue)) = refused.filter(|_| fault.refused && self.failures >= TRIES) {
+            tracing::error!(forward = %self.forward.name, "a message is given up: {fault}");
+            let id = id.to_owned();
+            self.forget(&id, of_queue);
+            self.backlog.drop_one();
+            self.failures = 0;
+        }
+    }
+
+    /// Asks for records, if they are wanted and none wait.
+    fn ask(&mut self) {
+        let is_free = self.page.is_none() && self.asking.is_empty();
+        if !self.forward.audit || !is_free || Instant::now() < self.ask_due {
+            return;
+        }
+        let (engine, forward) = (self.engine.clone(), Arc::clone(&self.forward));
+        let cursor = self.backlog.cursor;
+        self.asking.spawn(async move { records::page(&engine, &forward.only, cursor).await });
+    }
+
+    async fn asked(&mut self, page: Option<Result<Page, Fault>>) {
+        let page = page.unwrap_or_else(|| Err(Fault::new("the agent failed to ask for records")));
+        match page {
+            Ok(page) => {
+                self.asks_failed = 0;
+                self.asks_failing = None;
+                self.pace = if page.idle { (self.pace * 2).min(LONGEST_PACE) } else { PACE };
+                let pause = if page.more { Duration::ZERO } else { self.pace };
+                self.ask_due = Instant::now() + pause;
+                let is_empty = page.messages.is_empty();
+                self.page = Some(page);
+                if is_empty {
+                    self.pass_page();
+                    self.keep().await;
+                }
+            }
+            Err(fault) => {
+                let wait = Duration::from_secs(2 << self.asks_failed.min(5)).min(LONGEST_WAIT);
+                self.ask_due = Instant::now() + wait;
+                self.asks_failed += 1;
+                let since = self.asks_failing.take().map_or_else(clock::now, |(since, _)| since);
+                self.asks_failing = Some((since, fault.text));
+            }
+        }
+    }
+
+    /// Returns when there is something to do of itself.
+    fn wake(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let owes = !self.backlog.queue.is_empty() || self.page.is_some();
+        let send = (owes && self.outlet.is_some()).then_some(self.due);
+        let asks = self.forward.audit && self.page.is_none() && self.asking.is_empty();
+        let alarm = self.trouble().map(|(since, _)| {
+            let passed = clock::now().as_micros().saturating_sub(since.as_micros());
+            now + Duration::from_micros(PATIENCE_MICROS.saturating_sub(passed))
+        });
+        let alarm = alarm.filter(|at| *at > now);
+        [send, asks.then_some(self.ask_due), alarm].into_iter().flatten().min()
+    }
+
+    /// Returns since when and why nothing can be told. Without the server that is away there are no
+    /// records, and an alarm of its own says so.
+    fn trouble(&self) -> Option<&(Time, String)> {
+        let asks = self.asks_failing.as_ref().filter(|_| self.engine.away().is_none());
+        self.failing.as_ref().or(asks)
+    }
+
+    /// Shows how it goes, and raises the alarm if it has gone badly for long.
+    fn show(&self) {
+        let trouble = self.trouble();
+        let waiting = self.page.as_ref().map_or(0, |page| page.messages.len());
+        {
+            let mut row = self.lock();
+            row.queued = (self.backlog.queue.len() + waiting) as u64;
+            row.dropped = self.backlog.dropped;
+            row.audit = self.backlog.cursor.unwrap_or(0);
+            (row.failing, row.why) = (trouble.map(|it| it.0), trouble.map(|it| it.1.clone()));
+        }
+        let name = self.forward.name.as_str();
+        let is_long = |since: &Time| {
+            clock::now().as_micros().saturating_sub(since.as_micros()) >= PATIENCE_MICROS
+        };
+        match trouble.filter(|(since, _)| is_long(since)) {
+            Some((_, why)) => {
+                let lost = match self.backlog.untold {
+                    0 => String::new(),
+                    some => format!("; {some} messages dropped"),
+                };
+                let text = format!(
+                    "`{name}` is told nothing: {why}{lost} (hint: `vault-agent forward test {name}` \
+                     tries it at once)"
+                );
+                self.engine.alarm_about(FAILING, name, text);
+            }
+            None => self.engine.clear_alarm_about(FAILING, name),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ForwardRow> {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,76 @@
+//! `vault-agent forward`: who is told of alarms and audit records, and a message that tries it.
+
+use anyhow::{Result, bail};
+use host::clock;
+use host::hint::{Exit, Failure};
+use host::table;
+use host::term::Term;
+use machine::local::{FORWARD, FORWARDS, ForwardRow, ForwardTest, Forwards, Tested, TestedRow};
+use machine::paths::Paths;
+
+use crate::ask;
+
+/// Who is told of alarms and audit records, unasked
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Print who is told, and how that goes
+    List,
+    /// Send a message that says that it is a test, and say what came of it
+    Test {
+        /// The name of one `[[forward]]`; all without it
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
+}
+
+pub(crate) fn run(command: &Command, paths: &Paths, term: &Term) -> Result<Exit> {
+    match command {
+        Command::List => list(paths, term),
+        Command::Test { name } => test(name.clone(), paths, term),
+    }
+}
+
+fn list(paths: &Paths, term: &Term) -> Result<Exit> {
+    let Forwards { forwards } = ask::ask(paths, FORWARDS)?;
+    if forwards.is_empty() {
+        term.say("nobody is told of alarms: `agent.toml` has no `[[forward]]`");
+        return Ok(Exit::OK);
+    }
+    let header = ["NAME", "TO", "SENT", "WAITING", "DROPPED", "STATE"];
+    let rows: Vec<Vec<String>> = forwards.iter().map(cells).collect();
+    term.print(table::plain(&header, &rows))?;
+    let is_well = forwards.iter().all(|row| row.failing.is_none());
+    Ok(if is_well { Exit::OK } else { Exit::REMOTE })
+}
+
+fn cells(row: &ForwardRow) -> Vec<String> {
+    let ForwardRow { name, to, sent, queued, dropped, failing, why, .. } = row;
+    let state = failing.map_or("ok".to_owned(), |since| {
+        let age = clock::age(clock::now().seconds_since(since));
+        format!("fails for {age}: {}", why.as_deref().unwrap_or_default())
+    });
+    let numbers = [sent, queued, dropped].map(ToString::to_string);
+    let [sent, queued, dropped] = numbers;
+    vec![name.to_string(), to.clone(), sent, queued, dropped, state]
+}
+
+fn test(name: Option<String>, paths: &Paths, term: &Term) -> Result<Exit> {
+    let Tested { forwards } = ask::post_and_wait(paths, FORWARD, &ForwardTest { name })?;
+    if forwards.is_empty() {
+        bail!(
+            Failure::local("nobody is told of alarms: `agent.toml` has no `[[forward]]`")
+                .hint("the guide, *Alarms and metrics*, has some to copy")
+        );
+    }
+    let mut exit = Exit::OK;
+    for TestedRow { name, to, failure } in forwards {
+        match failure {
+            None => term.say(format!("{name} ({to}): sent")),
+            Some(why) => {
+                exit = Exit::REMOTE;
+                term.say(format!("{name} ({to}): not sent: {why}"));
+            }
+        }
+    }
+    Ok(exit)
+}
