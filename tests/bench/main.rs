@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench may panic")]
 
+mod audit;
 mod bare;
 mod daemons;
 mod fleet;
@@ -45,6 +46,7 @@ const SECTIONS: &[Section] = &[
     ("memory", "Idle memory", daemons::memory),
     ("sizes", "Programs", daemons::sizes),
     ("fold", "The log", trust::fold),
+    ("audit", "A million audit records", audit::figures),
     ("startup", "Starting over a long log", startup::figures),
     ("open", "Blobs", trust::open),
     ("scan", "Looking for values in files", scan::figures),

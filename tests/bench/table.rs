@@ -58,6 +58,16 @@ impl Row {
         }
     }
 
+    /// A speed in `things` a second that should reach `least`.
+    pub fn rate(what: &str, measured: f64, things: &str, least: f64) -> Self {
+        Self {
+            what: what.to_owned(),
+            measured: format!("{measured:.0} {things}/s"),
+            aim: format!("≥ {least}"),
+            met: Some(measured >= least),
+        }
+    }
+
     /// A ratio, at most or at least `aim`.
     pub fn ratio(what: &str, measured: f64, aim: Option<&Aim>) -> Self {
         let (text, met) = match aim {

@@ -139,7 +139,7 @@ impl Siege {
         let file = self.world.data().join("vault.db");
         let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         conn.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
-        let count = "SELECT count(*) FROM audit WHERE machine = ?1";
+        let count = "SELECT count(*) FROM audit JOIN audit_kind ON id = kind WHERE machine = ?1";
         conn.query_row(count, [member.name.as_str()], |row| row.get::<_, i64>(0))
             .unwrap()
             .cast_unsigned()

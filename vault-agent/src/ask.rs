@@ -22,8 +22,8 @@ use tokio::net::UnixStream;
 const STARTS: &str = "`systemctl start vault-agent` starts an installed one; `sudo vault-agent \
                       install`, or `vault-agent install --user`, installs it";
 /// The same where no systemd runs.
-const RUNS: &str = "`vault-agent run` runs it in a terminal; have what starts programs on this host \
-                    start that";
+const RUNS: &str = "`vault-agent run` runs it in a terminal; have what starts programs here start \
+                    that";
 /// How a host becomes a machine of a vault.
 const JOINS: &str = "run here the `vault-agent join` line that `vault machine add` prints on an \
                      admin's machine; `--state DIR` names another place";

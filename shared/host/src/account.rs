@@ -48,7 +48,8 @@ pub fn home(uid: u32) -> Option<PathBuf> {
     user(&uid.to_string()).map(|user| user.home)
 }
 
-/// Returns the people of this host, and root, as far as they are its own: directories are not asked.
+/// Returns the people of this host, and root, as far as they are its own; directories are not
+/// asked.
 pub fn people() -> Vec<User> {
     let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let is_person = |user: &User| user.uid == 0 || (1_000..65_534).contains(&user.uid);

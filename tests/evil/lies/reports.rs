@@ -51,6 +51,7 @@ fn forged(told: &Told, number: u64, by: &str) -> shared::signed::Envelope {
         audit_n: 500_000,
         audit_head: Hash::ZERO,
         targets: Hash::ZERO,
+        wish: None,
     };
     seen.sign(by.parse().unwrap(), &SignKey::generate(), told.vault).unwrap()
 }

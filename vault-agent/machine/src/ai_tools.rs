@@ -1,11 +1,11 @@
 //! Which programs are AI agents, and which variables they set for what they run: one table. Where
 //! a process comes from does not live here.
 //!
-//! Names of variables as the tools set them for their children, gathered from `@vercel/detect-agent`
-//! (the convention of `AI_AGENT`), the crates `is-ai-agent` and `ai_env`, aws-cdk's `detect-agent.ts`
-//! and the tools' own documentation. Settings that people export for a tool, such as
-//! `GEMINI_API_KEY`, `CODEX_HOME`, `CLAUDE_CODE_USE_BEDROCK` or aider's `AIDER_MODEL`, are left
-//! out: they tell nothing of who runs a command.
+//! Names of variables as the tools set them for their children, gathered from
+//! `@vercel/detect-agent` (the convention of `AI_AGENT`), the crates `is-ai-agent` and `ai_env`,
+//! aws-cdk's `detect-agent.ts` and the tools' own documentation. Settings that people export for a
+//! tool, such as `GEMINI_API_KEY`, `CODEX_HOME`, `CLAUDE_CODE_USE_BEDROCK` or aider's
+//! `AIDER_MODEL`, are left out: they tell nothing of who runs a command.
 
 /// Most characters of a name that a tool gives itself.
 const NAME: usize = 32;

@@ -40,7 +40,8 @@ pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Seale
 pub use past::{BLAST, Blast, KeysChanged, OlderKey, PAST, PastVersion, ReachedHost};
 pub use review::{
     BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, NAMES,
-    OpTold, PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
+    OpTold, PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyFrom, VerifyQuery, VerifyResult,
+    VerifyStep, WRITERS, Writer,
 };
 pub use row::TargetRow;
 pub use scan::{HostScan, HostScans, SCAN, ScanRequest, ScanWished};
@@ -59,7 +60,8 @@ pub const MACHINES: &str = "agent/machines";
 pub const JOIN: &str = "agent/join";
 /// `GET` with an [`AuditQuery`] as query: [`AuditPage`].
 pub const AUDIT: &str = "agent/audit";
-/// `GET`: [`VerifyResult`].
+/// `GET` with a [`VerifyQuery`]: [`VerifyStep`]; to be asked again, `from=here`, until that has a
+/// result.
 pub const AUDIT_VERIFY: &str = "agent/audit/verify";
 /// `POST` a [`PrepareRequest`]: [`Prepared`].
 pub const PREPARE: &str = "agent/prepare";

@@ -16,7 +16,7 @@ use super::request::{Call, Verb};
 use host::hint;
 use machine::local::{
     AdoptRequest, AuditQuery, Head, HealRequest, Healed, HookRequest, HookRun, MachineRow,
-    Machines, PrepareRequest, SubmitRequest, Trust,
+    Machines, PrepareRequest, SubmitRequest, Trust, VerifyQuery,
 };
 
 /// What a machine must be able to read to see audit records.
@@ -104,7 +104,9 @@ pub(super) async fn audit(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 
 /// Answers what a check of the whole audit chain finds.
 pub(super) async fn audit_verify(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    Ok(envelope::plain(&call.api.engine.audit_verify().await.map_err(remote)?))
+    let VerifyQuery { from } = serde_urlencoded::from_str(call.query.0.unwrap_or_default())
+        .map_err(|why| ApiFault::Refused(format!("the query for a verify is malformed: {why}")))?;
+    Ok(envelope::plain(&call.api.engine.audit_verify(from).await.map_err(remote)?))
 }
 
 /// Builds the entries of an owner's act; the blobs stay here until they are submitted.

@@ -3,6 +3,8 @@
 
 use machine::local::{ForwardTest, Forwards, Tested};
 
+use crate::forward::Forwarding;
+
 use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
@@ -10,7 +12,7 @@ use super::request::Call;
 
 /// Answers who is told, and how that goes.
 pub(super) fn list(api: &Api) -> ApiAnswer {
-    let forwards = api.forwarding.as_ref().map(|all| all.rows()).unwrap_or_default();
+    let forwards = api.forwarding.as_ref().map(Forwarding::rows).unwrap_or_default();
     envelope::plain(&Forwards { forwards })
 }
 

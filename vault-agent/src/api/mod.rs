@@ -46,6 +46,5 @@ mod unread;
 
 pub use context::token_file;
 pub use credentials::Credentials;
-pub use figures::Figures;
 pub use listen::{Listeners, serve};
 pub use oneshot::answer_on;

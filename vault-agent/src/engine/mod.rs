@@ -6,7 +6,7 @@
 //!
 //! 1. plain types and tools: `types`, `tasks`, `debounced`, `connected`, `arrivals`, `offload`
 //! 2. rules, without lock or database: `timing`, `blob`, `rights`, `folded`, `fleet`, `chain`,
-//!    `anchors`, `posting`, `decide`
+//!    `anchors`, `posting`, `decide`, `walk`
 //! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `ways`, `link`, `ledger`
 //! 5. local accesses and reports, and all owners together: `access`, `stored`, `report`, `program`,
@@ -77,6 +77,7 @@ mod tasks;
 mod timing;
 mod told;
 mod types;
+mod walk;
 mod ways;
 mod writer;
 
@@ -101,7 +102,7 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{Healed, PrepareRequest, Prepared, Status, Submitted, VerifyResult};
+use machine::local::{Healed, PrepareRequest, Prepared, Status, Submitted, VerifyFrom, VerifyStep};
 use machine::paths::Paths;
 
 use crate::state;
@@ -499,8 +500,9 @@ impl Engine {
         audit::page(&self.parts, query).await
     }
 
-    /// Recomputes the audit chain and compares it with every head anchored in verified reports.
-    pub async fn audit_verify(&self) -> Result<VerifyResult> {
-        audit::verify(&self.parts).await
+    /// Recomputes a piece of the audit chain and compares it with every head anchored in verified
+    /// reports.
+    pub async fn audit_verify(&self, from: VerifyFrom) -> Result<VerifyStep> {
+        audit::verify(&self.parts, from).await
     }
 }

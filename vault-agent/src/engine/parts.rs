@@ -52,6 +52,8 @@ pub(super) struct Parts {
     pub(super) ticks: Ticks,
     /// Says that the blob of a newest version may be missing.
     pub(super) fetch_due: Notify,
+    /// Verifies of the audit chain take turns.
+    pub(super) verifying: tokio::sync::Mutex<()>,
 }
 
 /// What the database held.
@@ -117,6 +119,7 @@ impl Parts {
             tasks,
             ticks,
             fetch_due,
+            verifying: tokio::sync::Mutex::default(),
         })
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use shared::audit::{Op, Record};
+use shared::path::SecretPath;
 use shared::wire::v1::audit::AuditQuery;
 use tokio::time::timeout;
 
@@ -40,7 +41,7 @@ pub struct Page {
 /// # Errors
 /// If this machine may not read them, or the server cannot be asked.
 pub async fn page(engine: &Engine, only: &Only, cursor: Option<u64>) -> Result<Page, Fault> {
-    let granted = GRANT.parse().is_ok_and(|path| engine.may_read(&path));
+    let granted = GRANT.parse::<SecretPath>().is_ok_and(|path| engine.may_read(&path));
     if !granted {
         let name = engine.name();
         let way = format!("an admin gives it with `vault access set {name} --read …,{GRANT}`");

@@ -164,7 +164,8 @@ impl Worker {
         let Forward { begins_after: begins, ends_after: ends, .. } = *self.forward;
         let damping = Damping { begins, ends };
         let step = tracker.step(look.at, seen.collect(), |id| look.knows(id), damping);
-        if step.surplus > 0 && !std::mem::replace(&mut self.surplus_told, step.surplus > 0) {
+        let was_told = std::mem::replace(&mut self.surplus_told, step.surplus > 0);
+        if step.surplus > 0 && !was_told {
             tracing::warn!(forward = name, surplus = step.surplus, "more is wrong than is told");
         }
         for event in step.events {

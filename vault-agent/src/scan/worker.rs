@@ -25,6 +25,8 @@ use super::places::{Except, Place};
 const LOWEST: i32 = 19;
 /// What is told of what was not searched.
 const MOST_MISSED: usize = 8;
+/// Finds that are kept at most, those of earlier scans among them.
+const MOST_KEPT: usize = 2_000;
 /// Largest description of a container that is read for its name.
 const DESCRIPTION: u64 = 1 << 20;
 
@@ -134,9 +136,9 @@ impl<'a> Worker<'a> {
         let whole = end.is_none();
         match end {
             Some(End::Stopped) => return None,
-            Some(End::Bytes) => self.cut(format!("`max_bytes` ({})", self.max_bytes)),
-            Some(End::Files) => self.cut(format!("`max_files` ({})", self.max_files)),
-            Some(End::Time) => self.cut(format!("`max_time` ({} s)", self.max_time.as_secs())),
+            Some(End::Bytes) => self.cut(&format!("`max_bytes` ({})", self.max_bytes)),
+            Some(End::Files) => self.cut(&format!("`max_files` ({})", self.max_files)),
+            Some(End::Time) => self.cut(&format!("`max_time` ({} s)", self.max_time.as_secs())),
             None => {}
         }
         if self.unread > 0 {
@@ -156,11 +158,12 @@ impl<'a> Worker<'a> {
             };
             let kept: Vec<Find> = self.before.into_iter().filter(|old| !is_known(old)).collect();
             finds.extend(kept);
+            finds.truncate(MOST_KEPT);
         }
         Some(Outcome { finds, more, files, bytes, missed })
     }
 
-    fn cut(&mut self, bound: String) {
+    fn cut(&mut self, bound: &str) {
         self.missed.insert(0, format!("what comes after {bound}: the scan ends there"));
     }
 
@@ -440,7 +443,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         put(&root.join("closed/x"), VALUE);
-        let closed = std::fs::Permissions::from_mode(0);
+        let closed = std::fs::Permissions::from_mode(0o000);
         std::fs::set_permissions(root.join("closed"), closed).unwrap();
         let outcome = Worker::new(job(&[&root], &[], &[]), &Control::default()).run().unwrap();
         assert!(outcome.missed[0].as_str().contains("1 place could not be read"));

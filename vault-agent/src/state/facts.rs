@@ -31,6 +31,9 @@ pub const TRUST: &str = "trust";
 /// What is owed to one who is told of alarms, by their name behind it: JSON text, `String`.
 pub const FORWARD: &str = "forward:";
 
+/// A verify of the audit chain that is under way, or was stopped: `engine::audit`'s.
+pub const VERIFY: &str = "verify";
+
 /// Reads a value.
 ///
 /// # Errors

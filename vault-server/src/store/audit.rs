@@ -1,22 +1,24 @@
 //! Table `audit`: the newest records of the audit chain, their very bytes; what came before them is
-//! in `segment`. Who may read them is decided in `vault`; nothing here is ever changed.
+//! in `segment`, what they are found by in `kind` and `block`. Who may read them is decided in `vault`; nothing here is ever changed.
 
+use std::collections::{BTreeSet, BinaryHeap};
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use shared::audit::{AuditHead, Fact, Record, leaf};
 use shared::hash::Hash;
 use shared::keys::random;
-use shared::name::Name;
-use shared::path::SecretPath;
 use shared::text::Text;
 use shared::time::Time;
 use shared::wire::v1::audit::{Archived, AuditQuery, LeavesPage};
 
-use super::{damaged, hash, int, nat, segment, unwritable};
+use super::block::{self, Span};
+use super::{damaged, hash, int, kind, nat, segment, unwritable};
 
 /// Bytes of records that fill a page.
 const PAGE: usize = 1 << 20;
+/// Kinds that are looked up one by one; of more of them a scan finds records as soon.
+const MERGED: usize = 20_000;
 
 /// Returns the chain's head.
 pub fn head(conn: &Connection) -> rusqlite::Result<AuditHead> {
@@ -72,20 +74,18 @@ pub fn insert(
     let bytes = serde_json::to_vec(&record).map_err(unwritable)?;
     let after = head.then(leaf(&bytes));
     conn.prepare_cached(
-        "INSERT INTO audit (n, chain, time, machine, path, op, denied, record, total)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-                 length(?8) + coalesce((SELECT total FROM audit WHERE n = ?1 - 1), 0))",
+        "INSERT INTO audit (n, chain, time, kind, record, total)
+         VALUES (?1, ?2, ?3, ?4, ?5,
+                 length(?5) + coalesce((SELECT total FROM audit WHERE n = ?1 - 1), 0))",
     )?
     .execute(params![
         int(after.n),
         after.hash.as_bytes(),
         int(now.as_micros()),
-        record.fact.machine.as_ref().map(Name::as_str),
-        record.fact.path.as_ref().map(SecretPath::as_str),
-        record.fact.op.as_str(),
-        record.fact.is_refusal(),
+        kind::of(conn, &record.fact)?,
         bytes
     ])?;
+    block::end(conn, after.n)?;
     Ok(after)
 }
 
@@ -157,19 +157,6 @@ pub fn archived(conn: &Connection, folder: &Path) -> rusqlite::Result<Option<Arc
     Ok(Some(Archived { last, until: newest.until, gone, folder }))
 }
 
-/// Finds the records that match; a condition whose value is NULL holds for all.
-const FIND: &str = "SELECT record FROM audit
-     WHERE n > max(?1, coalesce((SELECT max(last) FROM segment), 0)) AND n <= ?2
-     AND (?3 IS NULL OR n <> ?3)
-     AND (?4 IS NULL OR time >= ?4)
-     AND (?5 IS NULL OR machine = ?5)
-     AND (?6 IS NULL OR instr(?6, ' ' || op || ' ') > 0)
-     AND (?7 IS NULL OR path GLOB ?7)
-     AND (denied OR NOT ?8)
-     AND (?9 IS NULL OR n < ?9)
-     AND (?10 IS NULL OR time < ?10)
-     ORDER BY n";
-
 /// Returns the records up to `upto`, but for `without`, that match, oldest first, and whether there
 /// are more of them; at most `limit`, and no more than fill a page.
 pub fn find(
@@ -179,38 +166,120 @@ pub fn find(
     without: Option<u64>,
     limit: usize,
 ) -> rusqlite::Result<(Vec<String>, bool)> {
-    let order = if query.newest { "DESC" } else { "ASC" };
-    let mut statement = conn.prepare_cached(&format!("{FIND} {order}"))?;
-    let mut rows = statement.query(params![
-        int(query.after),
-        int(upto),
-        without.map(int),
-        query.since.map(|time| int(time.as_micros())),
-        query.machine,
-        query.op.as_ref().map(|op| format!(" {} ", op.meant().join(" "))),
-        query.path.as_deref().map(glob),
-        query.denied,
-        query.before.map(int),
-        query.until.map(|time| int(time.as_micros())),
-    ])?;
-    let (mut records, mut used, mut more) = (Vec::new(), 0, false);
-    while let Some(row) = rows.next()? {
-        let record: Vec<u8> = row.get(0)?;
-        used += record.len();
-        if records.len() == limit || (used > PAGE && !records.is_empty()) {
-            more = true;
+    let after = query.after.max(segment::end(conn)?.n);
+    let upto = query.before.map_or(upto, |before| upto.min(before.saturating_sub(1)));
+    let mut spans = block::spans(conn, Span { after, upto }, query.since..query.until)?;
+    if query.newest {
+        spans.reverse();
+    }
+    let kinds = kind::matching(conn, query)?;
+    let mut page = Page { query, without, limit, records: Vec::new(), used: 0, more: false };
+    for span in spans {
+        match &kinds {
+            Some(kinds) if kinds.len() <= MERGED => merged(conn, span, kinds, &mut page)?,
+            kinds => scanned(conn, span, kinds.as_ref(), &mut page)?,
+        }
+        if page.more {
             break;
         }
-        // The records are this program's own JSON.
-        records.push(String::from_utf8(record).map_err(damaged(0))?);
     }
     if query.newest {
-        records.reverse();
+        page.records.reverse();
     }
-    Ok((records, more))
+    Ok((page.records, page.more))
 }
 
-/// Leaves `*` its meaning and takes it from the other characters that `GLOB` knows.
-fn glob(pattern: &str) -> String {
-    pattern.replace('[', "[[]").replace('?', "[?]")
+/// The records found so far.
+struct Page<'a> {
+    query: &'a AuditQuery,
+    without: Option<u64>,
+    limit: usize,
+    records: Vec<String>,
+    used: usize,
+    more: bool,
 }
+
+impl Page<'_> {
+    /// Takes what a row of `n`, `time` and `record` holds, if that is wanted; `false` once the page
+    /// is full.
+    fn take(&mut self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        let time = Time::from_micros(nat(row.get(1)?));
+        let AuditQuery { since, until, .. } = self.query;
+        let is_due = since.is_none_or(|since| time >= since)
+            && until.is_none_or(|until| time < until)
+            && self.without != Some(nat(row.get(0)?));
+        if !is_due {
+            return Ok(true);
+        }
+        let record: Vec<u8> = row.get(2)?;
+        self.used += record.len();
+        self.more =
+            self.records.len() == self.limit || (self.used > PAGE && !self.records.is_empty());
+        if !self.more {
+            // The records are this program's own JSON.
+            self.records.push(String::from_utf8(record).map_err(damaged(0))?);
+        }
+        Ok(!self.more)
+    }
+}
+
+/// Looks at one record after the other.
+fn scanned(
+    conn: &Connection,
+    span: Span,
+    kinds: Option<&BTreeSet<i64>>,
+    page: &mut Page<'_>,
+) -> rusqlite::Result<()> {
+    let order = if page.query.newest { "DESC" } else { "ASC" };
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT n, time, record, kind FROM audit WHERE n > ?1 AND n <= ?2 ORDER BY n {order}"
+    ))?;
+    let mut rows = statement.query([int(span.after), int(span.upto)])?;
+    while let Some(row) = rows.next()? {
+        let is_wanted = match kinds {
+            Some(kinds) => kinds.contains(&row.get(3)?),
+            None => true,
+        };
+        if is_wanted && !page.take(row)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Goes through the records of each kind by the index, in the order of all of them together.
+fn merged(
+    conn: &Connection,
+    span: Span,
+    kinds: &BTreeSet<i64>,
+    page: &mut Page<'_>,
+) -> rusqlite::Result<()> {
+    let newest = page.query.newest;
+    let (bounds, order) = if newest { ("< ?2", "DESC") } else { ("> ?2", "ASC") };
+    let mut next = conn.prepare_cached(&format!(
+        "SELECT n FROM audit WHERE kind = ?1 AND n {bounds} ORDER BY n {order} LIMIT 1"
+    ))?;
+    let mut record = conn.prepare_cached("SELECT n, time, record FROM audit WHERE n = ?1")?;
+    // The largest comes first.
+    let rank = |n: u64| if newest { n } else { u64::MAX - n };
+    let mut follow = |kind: i64, from: u64| -> rusqlite::Result<Option<(u64, i64)>> {
+        let n = next.query_row([kind, int(from)], |row| row.get(0).map(nat)).optional()?;
+        Ok(n.filter(|n| span.holds(*n)).map(|n| (rank(n), kind)))
+    };
+    let start = if newest { span.upto.saturating_add(1) } else { span.after };
+    let mut heap = BinaryHeap::new();
+    for kind in kinds {
+        heap.extend(follow(*kind, start)?);
+    }
+    while let Some((ranked, kind)) = heap.pop() {
+        let n = rank(ranked);
+        if !record.query_row([int(n)], |row| page.take(row))? {
+            break;
+        }
+        heap.extend(follow(kind, n)?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,13 @@
 pub mod access;
 pub mod audit;
 pub mod blob;
+mod block;
 pub mod claim;
 pub mod copy;
 mod end;
 mod folded;
 pub mod headfile;
+mod kind;
 pub mod log;
 mod reader;
 pub mod report;

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use shared::audit::{Fact, HookRun, Kind, Op, Outcome, Record};
 use shared::time::Time;
 
-use super::audit::{pages, who};
+use super::audit::pages;
 use crate::client::{Client, Error, Refusal};
 use machine::local::AuditQuery;
+use machine::who;
 
 /// How far the clocks of who signs, of hosts and of the server may be apart, in microseconds.
 pub const SLACK: u64 = 5 * 60 * 1_000_000;

@@ -400,8 +400,27 @@ fn audit_verify_names_the_first_bad_record() {
     later["unkept"] = unkept.clone();
     later_bad["unkept"] = unkept;
     for body in [good, bad, later, later_bad] {
-        let world = World::agent(&[("GET /v1/agent/audit/verify", 200, &body.to_string())]);
+        let step = json!({ "begun": NOW, "checked": 42, "goal": 42, "result": body }).to_string();
+        let world = World::agent(&[("GET /v1/agent/audit/verify", 200, &step)]);
         text.push_str(&transcript(&world, &["audit verify", "audit verify -format=json"]));
     }
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn audit_verify_asks_until_there_is_a_result() {
+    let head = json!({ "n": 42, "hash": HASH });
+    let result = json!({ "checked": 42, "head": head, "anchors": 3, "bad": null });
+    let step = json!({ "begun": NOW, "checked": 20, "goal": 42 });
+    let mut end = step.clone();
+    end["result"] = result;
+    for (line, first) in [("verify", ""), ("verify --anew", "?from=anew")] {
+        let first = format!("GET /v1/agent/audit/verify{first}");
+        let world = World::agent(&[
+            (&first, 200, &step.to_string()),
+            ("GET /v1/agent/audit/verify?from=here", 200, &end.to_string()),
+        ]);
+        let run = world.run(&format!("audit {line}"));
+        assert!(run.exit == 0 && run.out.starts_with("42 audit records are whole"), "{}", run.err);
+    }
 }

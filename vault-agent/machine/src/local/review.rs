@@ -158,6 +158,53 @@ pub struct Holder {
     pub lacks: Vec<u64>,
 }
 
+/// Query of a verify.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct VerifyQuery {
+    /// Where it begins.
+    #[serde(default)]
+    pub from: VerifyFrom,
+}
+
+/// Where a piece of a verify begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerifyFrom {
+    /// Where a stopped one was, if all that is claimed now can still be met; else at the first
+    /// record.
+    #[default]
+    Stopped,
+    /// At the first record.
+    Anew,
+    /// Where the piece before has ended.
+    Here,
+}
+
+impl VerifyFrom {
+    /// Returns the parameters of the query.
+    pub fn parameters(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Stopped => Vec::new(),
+            Self::Anew => vec![("from", "anew".to_owned())],
+            Self::Here => vec![("from", "here".to_owned())],
+        }
+    }
+}
+
+/// How far a verify of the audit chain is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyStep {
+    /// When it began: a stopped one is gone on with.
+    pub begun: Time,
+    /// Records so far.
+    pub checked: u64,
+    /// The last record that is to be checked.
+    pub goal: u64,
+    /// What came of it, at the end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<VerifyResult>,
+}
+
 /// What a check of the whole audit chain found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyResult {

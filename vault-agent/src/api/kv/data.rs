@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_reason_that_tells_a_value_is_noticed() {
-        let data = json!({ "a": "hunter2-hunter2", "b": ["short", { "c": "inner-value" }], "n": 12345678 });
+        let inner = json!(["short", { "c": "inner-value" }]);
+        let data = json!({ "a": "hunter2-hunter2", "b": inner, "n": 12345678 });
         for (text, expected) in [
             ("set it to hunter2-hunter2", true),
             ("inner-value is old", true),

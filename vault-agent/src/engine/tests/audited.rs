@@ -148,7 +148,7 @@ async fn one_members_audit_head_breaks_nothing() {
     let lie = AuditHead { n: 500_000, hash: Hash::ZERO };
     world.plant("evil", &evil, 1, world.head(), lie);
     home.exchange().await;
-    let verified = home.engine.audit_verify().await.unwrap();
+    let verified = home.verified().await;
     assert_eq!(verified.bad, None);
     assert_eq!(home.codes(), [""; 0]);
 }
@@ -164,7 +164,7 @@ async fn after_a_restore_and_its_resumption_the_audit_log_is_whole() {
     world.plant("vps", &vps, 1, world.head(), newest);
     home.exchange().await;
     home.exchange().await;
-    assert_eq!(home.engine.audit_verify().await.unwrap().checked, 4);
+    assert_eq!(home.verified().await.checked, 4);
     // The copy ends at record 2; other ones have come since.
     let audit = {
         let reported = &mut world.server.data().reported;
@@ -173,7 +173,7 @@ async fn after_a_restore_and_its_resumption_the_audit_log_is_whole() {
         reported.audit(&["three", "four", "five"]);
         audit
     };
-    let before = home.engine.audit_verify().await.unwrap();
+    let before = home.verified().await;
     assert!(before.bad.is_some(), "nobody has resumed it");
     let (seq, head) = {
         let data = world.server.data();
@@ -183,7 +183,7 @@ async fn after_a_restore_and_its_resumption_the_audit_log_is_whole() {
     world.act(vec![Op::Resume(from)]);
     home.until_caught_up(&world).await;
     home.exchange().await;
-    let verified = home.engine.audit_verify().await.unwrap();
+    let verified = home.verified().await;
     assert_eq!((verified.bad, verified.checked), (None, 5));
     let [resumed] = &verified.restored[..] else { panic!("one restore") };
     assert_eq!((resumed.n, resumed.by.to_string().as_str()), (2, "admin:jonas"));

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use machine::local::{VerifyFrom, VerifyResult};
 use shared::audit::AuditHead;
 use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
@@ -45,6 +46,18 @@ impl Machine {
 
     fn sign_key(&self) -> SignKey {
         MachineKeys::load(&self.paths).unwrap().sign
+    }
+
+    /// Verifies the whole audit chain, piece by piece.
+    pub(super) async fn verified(&self) -> VerifyResult {
+        let mut from = VerifyFrom::Stopped;
+        loop {
+            let step = self.engine.audit_verify(from).await.unwrap();
+            if let Some(result) = step.result {
+                return result;
+            }
+            from = VerifyFrom::Here;
+        }
     }
 
     pub(super) fn codes(&self) -> Vec<String> {

@@ -43,7 +43,7 @@ async fn verified(
         (reported.records_lie, reported.leaves_lie) = (records, Some(leaves));
         (reported.reviewed, reported.followed) = (0, 0);
     }
-    let result = home.engine.audit_verify().await.unwrap();
+    let result = home.verified().await;
     let data = world.server.data();
     let bad = result.bad.map(|bad| format!("{}: {}", bad.n, bad.reason));
     (bad, data.reported.reviewed + data.reported.followed)

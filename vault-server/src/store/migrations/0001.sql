@@ -46,18 +46,34 @@ CREATE TABLE access (
     next    INTEGER NOT NULL
 ) STRICT;
 
--- Audit records: the very bytes, the chain's value after each, and copies of what is filtered by.
--- `total` are the bytes of all records up to this one, of which only differences count.
+-- What audit records are looked for by, each combination once: few, beside the records.
+CREATE TABLE audit_kind (
+    id      INTEGER PRIMARY KEY,
+    machine TEXT,
+    path    TEXT,
+    op      TEXT NOT NULL,
+    denied  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX audit_kind_whole ON audit_kind (path, machine, op, denied);
+
+-- Audit records: the very bytes, the chain's value after each, its kind and its time. `total` are
+-- the bytes of all records up to this one, of which only differences count.
 CREATE TABLE audit (
     n       INTEGER PRIMARY KEY,
     chain   BLOB NOT NULL,
     time    INTEGER NOT NULL,
-    machine TEXT,
-    path    TEXT,
-    op      TEXT NOT NULL,
-    denied  INTEGER NOT NULL,
+    kind    INTEGER NOT NULL,
     total   INTEGER NOT NULL,
     record  BLOB NOT NULL
+) STRICT;
+CREATE INDEX audit_of_kind ON audit (kind);
+
+-- The first and the last time in each full block of audit records: a clock that was set back does
+-- not stop whoever looks for a time. `block` is the number of its last record by the block's size.
+CREATE TABLE audit_block (
+    block  INTEGER PRIMARY KEY,
+    oldest INTEGER NOT NULL,
+    newest INTEGER NOT NULL
 ) STRICT;
 
 -- Runs of audit records that have left the database for a file, with the chain's value before and

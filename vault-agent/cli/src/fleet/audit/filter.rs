@@ -9,7 +9,7 @@ use shared::path::SecretPath;
 use shared::text::like;
 use shared::time::Time;
 
-use super::words::seconds;
+use super::when::seconds;
 use crate::client::Client;
 use crate::context::Global;
 use host::hint::Failure;

@@ -6,7 +6,7 @@ use shared::text::like;
 
 use super::filter::{Asked, Filter, is_known_result};
 use super::pages;
-use super::words::seconds;
+use super::when::seconds;
 use crate::client::{Client, Error};
 use crate::context::Global;
 use crate::kv::suggest::nearest;

@@ -152,6 +152,11 @@ fn month((year, month): (u64, u64), back: u64) -> Option<Span> {
     Some(Span { from: first(months)?, to: first(months + 1)? })
 }
 
+/// Shows a time to the second.
+pub fn seconds(time: Time) -> String {
+    Time::from_micros(time.as_secs().saturating_mul(1_000_000)).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,9 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::audit::{Applied, Fact, HookRun, Kind, Op, Outcome, Record};
-use shared::time::Time;
 
 use super::pages::Line;
+use super::when::seconds;
 use crate::client::{Client, Error};
 use machine::local::{
     ENTRIES, Entries, EntriesQuery, EntryTold, LOG, MACHINES, MachineRow, Machines, OpTold,
@@ -144,11 +144,6 @@ impl<'a> Words<'a> {
 /// Tells whether a record is of something that an owner did, or that changed the vault itself.
 fn is_act(record: &Record) -> bool {
     record.fact.op.kind() == Kind::Act
-}
-
-/// Shows a time to the second.
-pub fn seconds(time: Time) -> String {
-    Time::from_micros(time.as_secs().saturating_mul(1_000_000)).to_string()
 }
 
 fn times(fact: &Fact) -> String {
