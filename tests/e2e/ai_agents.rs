@@ -1,9 +1,10 @@
 //! AI agents in the record: who works for one is marked, and says why where that is demanded.
 
-use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use host::files::{Access, replace_trusted};
 use serde_json::Value;
 use tests::{Host, Port, Ran, World, bins, run, watch};
 
@@ -64,7 +65,7 @@ fn who_works_for_an_ai_agent_is_marked() {
     marked("claude-code", "by environment");
     let done = host.dir.join("home/done");
     let orphan = |clear: &str, reason: &str| {
-        let _ = fs::remove_file(&done);
+        let _ = std::fs::remove_file(&done);
         let script = format!("export P=$$; (setsid {clear} bash -c \"$INNER\" >/dev/null 2>&1 &)");
         let inner = "while kill -0 $P; do sleep 0.05; done; $V kv get -reason \"$R\" secret/a; \
                      echo done > done";
@@ -93,6 +94,70 @@ fn who_works_for_an_ai_agent_is_marked() {
     assert!(host.vault(&["audit", "verify"]).ok().contains("are whole"));
 }
 
+fn verbs_want_a_reason(host: &Host) {
+    for (program, name) in [("claude", "claude-code"), ("my-tool", "my-tool")] {
+        for verb in [
+            "kv get secret/a",
+            "kv get -field=k secret/a",
+            "kv put secret/a k=2",
+            "kv patch secret/a k=2",
+            "kv delete secret/a",
+            "run secret/a -- true",
+            "export secret/a",
+            "read secret/data/a",
+        ] {
+            let ran = act(host, program, &format!("$V {verb} || exit $?"));
+            assert_ne!(ran.code, 0, "{verb}: {}", ran.out);
+            assert!(!ran.out.contains("hunter2"), "{verb}: {}", ran.out);
+            let text = format!("a reason is wanted of `{name}`, and none was given");
+            assert!(ran.err.contains(&text), "{verb}: {}", ran.err);
+            assert!(ran.err.contains("hint: say why with `--reason TEXT`"), "{verb}: {}", ran.err);
+        }
+        // Names tell no value.
+        assert!(act(host, program, "$V kv list secret").ok().contains("a\n"));
+        let got = act(host, program, "$V kv get -field=k --reason 'fix the login' secret/a").ok();
+        assert_eq!(got, "hunter2");
+        let got = act(host, program, "VAULT_REASON=again $V kv get -field=k secret/a").ok();
+        assert_eq!(got, "hunter2");
+    }
+}
+
+/// The same over TCP, by header.
+fn over_tcp(host: &Host, addr: SocketAddr) {
+    let (ip, number) = (addr.ip(), addr.port());
+    let ask = |header: &str| {
+        let script = format!(
+            "exec 3<>/dev/tcp/{ip}/{number}; printf 'GET /v1/secret/data/a HTTP/1.1\\r\\n\
+             Host: localhost\\r\\n{header}Connection: close\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        act(host, "goose", &script).ok()
+    };
+    let refused = ask("");
+    assert!(refused.starts_with("HTTP/1.1 403") && !refused.contains("hunter"), "{refused}");
+    assert!(refused.contains("a reason is wanted of `goose`"), "{refused}");
+    let long = format!("X-Vault-Reason: {}\\r\\n", "a".repeat(201));
+    for header in [&*long, "X-Vault-Reason: a\\tb\\r\\n", "X-Vault-Reason:  \\r\\n"] {
+        let refused = ask(header);
+        assert!(refused.starts_with("HTTP/1.1 40") && !refused.contains("hunter"), "{refused}");
+    }
+    let given = ask("X-Vault-Reason: smoke test\\r\\n");
+    assert!(given.starts_with("HTTP/1.1 200") && given.contains("hunter3"), "{given}");
+}
+
+fn all_is_on_record(host: &Host) {
+    watch::poll("all of it is on record", || {
+        let by = |more: &[&str]| records(host, &[&["--agents"], more].concat());
+        let refused = by(&["--result", "no_reason"]);
+        let is_told = |name: &str| refused.iter().any(|record| is(record, name));
+        let patched = by(&["--reason", "NEW login", "--op", "write"]);
+        let over_tcp = by(&["--reason", "smoke*"]);
+        (["claude-code", "my-tool", "goose"].iter().all(|name| is_told(name))
+            && patched.iter().any(|record| record["reason"] == "new login")
+            && over_tcp.iter().any(|record| record["agent"] == "goose"))
+        .then_some(())
+    });
+}
+
 #[test]
 fn an_ai_agent_says_why_or_gets_nothing() {
     let world = World::new(bins!());
@@ -105,36 +170,13 @@ fn an_ai_agent_says_why_or_gets_nothing() {
          listen = \"{ip}:{number}\"\nauth = \"loopback\"\n"
     );
     host.stop();
-    fs::write(host.state().join("agent.toml"), config).unwrap();
+    let file = host.state().join("agent.toml");
+    replace_trusted(&file, config.as_bytes(), Access::PRIVATE).unwrap();
     host.start();
 
     // People go on as before.
     assert!(host.vault(&["kv", "get", SECRET]).ok().contains("hunter2"));
-    for (program, name) in [("claude", "claude-code"), ("my-tool", "my-tool")] {
-        for verb in [
-            "kv get secret/a",
-            "kv get -field=k secret/a",
-            "kv put secret/a k=2",
-            "kv patch secret/a k=2",
-            "kv delete secret/a",
-            "run secret/a -- true",
-            "export secret/a",
-            "read secret/data/a",
-        ] {
-            let ran = act(&host, program, &format!("$V {verb} || exit $?"));
-            assert_ne!(ran.code, 0, "{verb}: {}", ran.out);
-            assert!(!ran.out.contains("hunter2"), "{verb}: {}", ran.out);
-            let text = format!("a reason is wanted of `{name}`, and none was given");
-            assert!(ran.err.contains(&text), "{verb}: {}", ran.err);
-            assert!(ran.err.contains("hint: say why with `--reason TEXT`"), "{verb}: {}", ran.err);
-        }
-        // Names tell no value.
-        assert!(act(&host, program, "$V kv list secret").ok().contains("a\n"));
-        let got = act(&host, program, "$V kv get -field=k --reason 'fix the login' secret/a").ok();
-        assert_eq!(got, "hunter2");
-        let got = act(&host, program, "VAULT_REASON=again $V kv get -field=k secret/a").ok();
-        assert_eq!(got, "hunter2");
-    }
+    verbs_want_a_reason(&host);
     let _ = act(&host, "claude", "$V kv patch --reason 'new login' secret/a k=hunter3").ok();
     // A reason is no place for a value.
     let _ = host.vault(&["kv", "put", "secret/b", "k=correct-horse"]).ok();
@@ -151,36 +193,8 @@ fn an_ai_agent_says_why_or_gets_nothing() {
     let _ = act(&host, "claude", "$A target add out.env secret/a || exit $?").ok();
     watch::until(&host.dir.join("home/out.env"), |text| text.contains("hunter3"));
 
-    // The same over TCP, by header.
-    let ask = |header: &str| {
-        let script = format!(
-            "exec 3<>/dev/tcp/{ip}/{number}; printf 'GET /v1/secret/data/a HTTP/1.1\\r\\n\
-             Host: localhost\\r\\n{header}Connection: close\\r\\n\\r\\n' >&3; cat <&3"
-        );
-        act(&host, "goose", &script).ok()
-    };
-    let refused = ask("");
-    assert!(refused.starts_with("HTTP/1.1 403") && !refused.contains("hunter"), "{refused}");
-    assert!(refused.contains("a reason is wanted of `goose`"), "{refused}");
-    let long = format!("X-Vault-Reason: {}\\r\\n", "a".repeat(201));
-    for header in [&*long, "X-Vault-Reason: a\\tb\\r\\n", "X-Vault-Reason:  \\r\\n"] {
-        let refused = ask(header);
-        assert!(refused.starts_with("HTTP/1.1 40") && !refused.contains("hunter"), "{refused}");
-    }
-    let given = ask("X-Vault-Reason: smoke test\\r\\n");
-    assert!(given.starts_with("HTTP/1.1 200") && given.contains("hunter3"), "{given}");
-
-    watch::poll("all of it is on record", || {
-        let by = |more: &[&str]| records(&host, &[&["--agents"], more].concat());
-        let refused = by(&["--result", "no_reason"]);
-        let is_told = |name: &str| refused.iter().any(|record| is(record, name));
-        let patched = by(&["--reason", "NEW login", "--op", "write"]);
-        let over_tcp = by(&["--reason", "smoke*"]);
-        (["claude-code", "my-tool", "goose"].iter().all(|name| is_told(name))
-            && patched.iter().any(|record| record["reason"] == "new login")
-            && over_tcp.iter().any(|record| record["agent"] == "goose"))
-        .then_some(())
-    });
+    over_tcp(&host, port.address());
+    all_is_on_record(&host);
     let denied = host.vault(&["audit", "log", "--denied", "--agents"]).ok();
     assert!(denied.contains("refused (no_reason): read secret/a"), "{denied}");
 

@@ -42,6 +42,7 @@ mod mishaps;
 mod moment;
 mod moving;
 mod offline;
+mod page;
 mod podman;
 mod quickstart;
 mod recover;

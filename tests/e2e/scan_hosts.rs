@@ -2,7 +2,7 @@
 //! review see what it has found. No value leaves it, not even in the name of a file.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -74,8 +74,8 @@ fn journalctl(host: &Host) -> String {
         "{{\\\"MESSAGE\\\":\\\"BOT={BOT}\\\",\\\"_SYSTEMD_UNIT\\\":\\\"ghost.service\\\"}}"
     );
     let program = folder.join("journalctl");
-    put(&program, &format!("#!/bin/sh\necho \"{message}\"\n"));
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
+    tests::script(&program, &format!("#!/bin/sh\necho \"{message}\"\n"));
     format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
 }
 

@@ -71,7 +71,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "machine",
         &[
             "paths", "ai_tools", "binary", "scan", "render", "config", "running", "written",
-            "identity", "joining", "remote", "local", "findings", "who",
+            "identity", "joining", "remote", "local", "who", "findings",
         ],
     ),
     (
@@ -90,6 +90,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "scan",
             "daemon",
             "forward",
+            "loopback",
+            "page",
             "api",
             "place",
             "ask",

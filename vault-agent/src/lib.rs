@@ -12,6 +12,10 @@ mod daemon;
 
 mod forward;
 
+mod loopback;
+
+mod page;
+
 mod api;
 
 mod ask;

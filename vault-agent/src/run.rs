@@ -17,6 +17,7 @@ use crate::daemon::{self, Source, Targets};
 use crate::engine::{Engine, unfollowed};
 use crate::forward::Forwarding;
 use crate::join::rekey;
+use crate::page::Page;
 use crate::scan;
 use host::hint::{self, Exit};
 use host::term::Term;
@@ -69,29 +70,26 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let socket = config.credentials.as_ref().map(|all| all.socket.clone());
     let (stop, shutdown) = watch::channel(false);
     let file = std::path::absolute(&paths.config).unwrap_or_else(|_| paths.config.clone());
-    let options = config.api.clone();
+    let (options, ui) = (config.api.clone(), config.ui.clone());
     let source = Source { file, config: watch::Sender::new(Arc::new(config)) };
     let (targets, asked) = Targets::new(source.config.subscribe());
     let forwarding = Forwarding::new(engine.clone(), source.config.subscribe());
     let metrics = source.config.borrow().metrics.listen.clone();
+    let page = Page::new(engine.clone(), ui, paths.state.clone(), shutdown.clone());
     let listeners = Listeners::bind(engine.clone(), paths, &options, Some(targets.clone())).await?;
     let listeners = listeners.with(forwarding.clone());
     let figures = tokio::spawn(listeners.figures().serve(metrics, shutdown.clone()));
     let forwarded = tokio::spawn(forwarding.run(shutdown.clone()));
+    page.start().await;
+    listeners.lead_to(page);
     let listen = listeners.address();
     let credentials = socket
         .map(|socket| socket.unwrap_or_else(|| paths.credentials()))
         .map(|socket| Credentials::bind(&socket, source.config.subscribe(), engine.clone()));
     let addresses = follow_addresses(source.config.subscribe());
-    let scanned = scan::run(
-        engine.clone(),
-        source.config.subscribe(),
-        vec![paths.state.clone()],
-        shutdown.clone(),
-    );
-    tokio::spawn(scanned);
+    let (watched, own) = (source.config.subscribe(), vec![paths.state.clone()]);
+    tokio::spawn(scan::run(engine.clone(), watched, own, shutdown.clone()));
     let (settled, first_pass) = oneshot::channel();
-
     tokio::spawn(follow_name(engine.clone(), paths.clone()));
     let first_try = engine.clone();
     let mut tended = tokio::spawn({
@@ -99,14 +97,7 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
         async move { daemon::run(source, &state, engine, shutdown, settled, asked).await }
     });
     let api = tokio::spawn(serve(listeners, shutdown.clone()));
-    let credentials = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            if let Some(credentials) = credentials {
-                credentials.serve(shutdown).await;
-            }
-        }
-    });
+    let credentials = tokio::spawn(hand_out(credentials, shutdown.clone()));
     let mut sync = tokio::spawn({
         let engine = engine.clone();
         async move { engine.run(addresses, shutdown).await }
@@ -134,6 +125,13 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     }
     let _ = tokio::join!(credentials, api, figures, forwarded);
     ended
+}
+
+/// Hands credentials to units, if there are any.
+async fn hand_out(credentials: Option<Credentials>, shutdown: watch::Receiver<bool>) {
+    if let Some(credentials) = credentials {
+        credentials.serve(shutdown).await;
+    }
 }
 
 /// Writes the name down that the vault calls this machine by, whenever an owner has changed it:

@@ -10,7 +10,7 @@ use host::term::Term;
 use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
-use crate::fleet::{audit, blast, history, log, status};
+use crate::fleet::{audit, blast, history, log, status, ui};
 use crate::owner::{access, admin, heal, init, machine, recover, recovery, resume, server, setup};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
@@ -40,6 +40,7 @@ Secrets
 
 Machines
   status                     who holds which version; fails while an awake machine lags
+  ui [--ssh HOST]            a page in the browser: is all well, who read what, what to type
   machine list|add|remove    machines of this vault; exposed: which keys a lost one could read
   access|admin               which paths a machine may read and write; who may sign for that
   token create|list|revoke   for programs that should see less than their machine
@@ -100,6 +101,8 @@ enum Command {
     Scan(scan::Args),
     /// Print who holds which version
     Status(status::Args),
+    /// Open a page that answers whether all is well
+    Ui(ui::Args),
     /// List secrets that are to be changed at their issuers
     RotateDue(rotate_due::Args),
     /// Read any path of the API
@@ -242,6 +245,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
             Ok(ran.unwrap_or_else(|error| scan::no_find(report(&global.term, &error))))
         }
         Command::Status(args) => status::run(global, &args),
+        Command::Ui(args) => ui::run(global, &args),
         Command::RotateDue(args) => rotate_due::run(global, &args),
         Command::Read(args) => generic::read(global, &args),
         Command::Write(args) => generic::write(global, &args),

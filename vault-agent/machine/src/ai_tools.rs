@@ -108,7 +108,7 @@ pub fn by_environment(lookup: impl Fn(&str) -> Option<String>) -> Option<String>
         let (name, start) = variable.split_once('=').unwrap_or((variable, ""));
         lookup(name).is_some_and(|value| is_yes(&value) && value.starts_with(start))
     };
-    let found = TOOLS.iter().find(|tool| tool.variables.iter().any(|it| is_set(it)));
+    let found = TOOLS.iter().find(|tool| tool.variables.iter().any(&is_set));
     if let Some(tool) = found {
         return Some(tool.name.to_owned());
     }

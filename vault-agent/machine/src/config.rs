@@ -15,6 +15,7 @@ mod scan;
 mod secret;
 mod source;
 mod target;
+mod ui;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
@@ -44,6 +45,7 @@ pub use scan::{Containers, Preset, Scan};
 pub use source::Source;
 pub use target::parse_mode;
 pub use target::{Drift, Existing, OnDelete, OnStale, Target, WriteMode};
+pub use ui::Ui;
 
 /// The agent's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Config {
     pub api: Api,
     /// How the host scans itself; `None` for not at all.
     pub scan: Option<Scan>,
+    /// The page of `vault ui`.
+    pub ui: Ui,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -75,6 +79,7 @@ impl Config {
         let all = [
             ("[api]", self.api != before.api),
             ("[metrics]", self.metrics != before.metrics),
+            ("[ui]", self.ui != before.ui),
             ("[log]", self.log != before.log),
             ("socket of [credentials]", socket(self) != socket(before)),
         ];
@@ -169,6 +174,7 @@ struct Written {
     #[serde(default)]
     api: Api,
     scan: Option<Scan>,
+    ui: Option<Spanned<Ui>>,
     #[serde(default)]
     log: Log,
 }
@@ -228,8 +234,11 @@ impl Config {
         let credentials = Credentials::gathered(written.credentials, written.credential);
         let credentials = credentials.map_err(clash)?;
         let forwards = forward::checked(written.forward).map_err(clash)?;
+        let ui = written.ui.map(|ui| (ui.span().start, ui.into_inner()));
+        let (at, ui) = ui.unwrap_or_default();
+        ui.check().map_err(|(key, message)| clash((at, key, message)))?;
         let Written { server, metrics, api, scan, log, .. } = written;
-        Ok(Self { server, targets, sources, credentials, forwards, metrics, api, scan, log })
+        Ok(Self { server, targets, sources, credentials, forwards, metrics, api, scan, ui, log })
     }
 }
 

@@ -35,8 +35,8 @@ pub mod remote;
 /// Routes and bodies of the local API.
 pub mod local;
 
-/// What is not as it should be in a status.
-pub mod findings;
-
 /// Who asked, as an audit record tells it.
 pub mod who;
+
+/// What is not as it should be in a status.
+pub mod findings;

@@ -17,6 +17,7 @@ mod scan;
 mod server;
 mod shares;
 mod standing;
+mod ui;
 
 use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
@@ -41,7 +42,7 @@ pub use past::{BLAST, Blast, KeysChanged, OlderKey, PAST, PastVersion, ReachedHo
 pub use review::{
     BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, NAMES,
     OpTold, PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyFrom, VerifyQuery, VerifyResult,
-    VerifyStep, WRITERS, Writer,
+    VerifyStep, Vouched, WRITERS, Writer,
 };
 pub use row::TargetRow;
 pub use scan::{HostScan, HostScans, SCAN, ScanRequest, ScanWished};
@@ -51,6 +52,7 @@ pub use shared::wire::v1::blob::Inline;
 pub use shared::wire::v1::join::{JoinList, Waiting};
 pub use shares::{NearShare, OverShare, Room, Share};
 pub use standing::{Program, Standing};
+pub use ui::{UI, UiLink, UiRequest, UiState, UiWidget};
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";

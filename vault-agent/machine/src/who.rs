@@ -48,6 +48,7 @@ fn joined(parts: [&str; 4]) -> String {
 }
 
 /// Shows who asked; of what a machine did by itself its agent, and where that was.
+#[must_use]
 pub fn shown(Record { fact, .. }: &Record) -> String {
     let Some(who) = &fact.who else { return machine(fact) };
     let asker = Asker::read(who.as_str());
@@ -62,6 +63,7 @@ fn agent(fact: &Fact) -> String {
 
 /// As [`shown`], without what differs from one time to the next: the same program counts as the
 /// same.
+#[must_use]
 pub fn kind(Record { fact, .. }: &Record) -> String {
     match &fact.who {
         None if fact.machine.is_some() => "agent".to_owned(),
@@ -107,6 +109,7 @@ fn machine(fact: &Fact) -> String {
 
 /// Tells whether a process asked that is called so, runs in a unit or container called so, or has
 /// this address in a network of its own.
+#[must_use]
 pub fn is_process(Record { fact, .. }: &Record, name: &str) -> bool {
     let Some(who) = &fact.who else { return name == "agent" && fact.machine.is_some() };
     let asker = Asker::read(who.as_str());
@@ -116,6 +119,7 @@ pub fn is_process(Record { fact, .. }: &Record, name: &str) -> bool {
 }
 
 /// Tells whether a user asked, by name or number, or an admin of that name signed.
+#[must_use]
 pub fn is_user(Record { fact, .. }: &Record, name: &str) -> bool {
     let Some(who) = &fact.who else { return false };
     let asker = Asker::read(who.as_str());
@@ -127,6 +131,7 @@ pub fn is_user(Record { fact, .. }: &Record, name: &str) -> bool {
 }
 
 /// Returns the process and the user of a record, as filters name them.
+#[must_use]
 pub fn names(Record { fact, .. }: &Record) -> Option<(String, String)> {
     let asker = Asker::read(fact.who.as_ref()?.as_str());
     match (asker.uid, asker.addr) {

@@ -174,9 +174,12 @@ mod tests {
             fs::create_dir(&own).unwrap();
             let zeros = "0 ".repeat(15);
             let stat = format!("{pid} ({name}) S {parent} 1 {session} {zeros}{started} 0 0\n");
-            fs::write(own.join("stat"), stat).unwrap();
-            fs::write(own.join("cmdline"), arguments.join("\0") + "\0").unwrap();
-            fs::write(own.join("environ"), environment.join("\0") + "\0").unwrap();
+            let put = |name: &str, text: String| {
+                host::files::write_private(&own.join(name), text.as_bytes()).unwrap();
+            };
+            put("stat", stat);
+            put("cmdline", arguments.join("\0") + "\0");
+            put("environ", environment.join("\0") + "\0");
         }
         let more: Vec<String> = more.iter().map(|name| (*name).to_owned()).collect();
         let ancestry = Ancestry { proc: folder.path().to_owned(), ..Ancestry::new(&more) };

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::{Mutex, OnceCell};
 use zeroize::Zeroizing;
 
+use crate::loopback::{Ends, Owner, Owners};
 use host::account;
 use host::files::{self, Access};
 use host::hint::hinted;
@@ -22,7 +23,6 @@ use machine::config::{self, Allow, Auth};
 use super::asker::Askers;
 use super::error::ApiFault;
 use super::hosts::{Hosts, Origin};
-use super::loopback::{Ends, Owner, Owners};
 use super::process;
 use super::tokens::{self, Scope, Tokens};
 

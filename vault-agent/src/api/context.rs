@@ -1,6 +1,7 @@
 //! What every route works with, and what it is made from.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::Result;
 use tokio::sync::Semaphore;
@@ -8,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::daemon::Targets;
 use crate::engine::Engine;
 use crate::forward::Forwarding;
+use crate::page::Page;
 use machine::config;
 use machine::paths::Paths;
 
@@ -27,6 +29,8 @@ pub(super) struct Api {
     pub(super) targets: Option<Targets>,
     /// Who is told of alarms and records; `None` where nobody is.
     pub(super) forwarding: Option<Forwarding>,
+    /// The way to the page, where an agent runs.
+    pub(super) page: OnceLock<Page>,
 }
 
 impl Api {
@@ -42,8 +46,8 @@ impl Api {
             let hint = "mend it and start the agent again; all others are let in";
             engine.alarm("E_ALLOW", format!("`allow` names {first} (hint: {hint})"));
         }
-        let (large_bodies, forwarding) = (Semaphore::new(LARGE_BODIES), None);
-        Ok(Self { engine, gate, large_bodies, targets, forwarding })
+        let (large_bodies, page) = (Semaphore::new(LARGE_BODIES), OnceLock::new());
+        Ok(Self { engine, gate, large_bodies, targets, forwarding: None, page })
     }
 
     pub(super) fn has_mount(&self, name: &str) -> bool {

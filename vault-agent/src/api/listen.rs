@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use crate::daemon::Targets;
 use crate::engine::Engine;
 use crate::forward::Forwarding;
+use crate::page::Page;
 use host::hint::{self, hinted};
 use machine::config;
 use machine::paths::{Paths, demand_short};
@@ -165,6 +166,12 @@ impl Listeners {
     /// Returns what answers for figures, to be served elsewhere too.
     pub fn figures(&self) -> Figures {
         Figures::new(Arc::clone(&self.api))
+    }
+
+    /// Has callers who may ask for a review open the page.
+    pub fn lead_to(&self, page: Page) {
+        // There is one page of an agent.
+        let _ = self.api.page.set(page);
     }
 
     /// Returns the first address that is listened on, if there is one.

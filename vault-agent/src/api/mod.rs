@@ -4,7 +4,7 @@
 //! 1. `oneshot`, `credentials`
 //! 2. `listen`
 //! 3. `route`, `figures`
-//! 4. `sys`, `auth`, `agent`, `halts`, `review`, `forwards`, `metrics`
+//! 4. `sys`, `auth`, `agent`, `halts`, `review`, `forwards`, `metrics`, `ui`
 //! 5. `kv`
 //! 6. `request`
 //! 7. `context`
@@ -12,7 +12,7 @@
 //! 9. `asker`, `json`, `tokens`
 //! 10. `hosts`
 //! 11. `error`, `unread`
-//! 12. `ancestry`, `envelope`, `loopback`, `places`, `process`
+//! 12. `ancestry`, `envelope`, `places`, `process`
 
 mod agent;
 mod ancestry;
@@ -30,7 +30,6 @@ mod hosts;
 mod json;
 mod kv;
 mod listen;
-mod loopback;
 mod metrics;
 mod oneshot;
 mod places;
@@ -42,6 +41,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod ui;
 mod unread;
 
 pub use context::token_file;

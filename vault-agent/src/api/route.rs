@@ -15,7 +15,7 @@ use super::context::Api;
 use super::envelope::ApiAnswer;
 use super::error::ApiFault;
 use super::request::{self, Call, Query, Verb};
-use super::{agent, auth, forwards, halts, kv, metrics, review, sys};
+use super::{agent, auth, forwards, halts, kv, metrics, review, sys, ui};
 
 /// Answers one request.
 pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> ApiAnswer {
@@ -176,6 +176,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "resume" => halts::resume(call).await,
         "accept" => halts::accept(call.only(Verb::Write)?).await,
         "set-aside" => halts::set_aside(call).await,
+        "ui" => ui::ui(call).await,
         _ => Err(ApiFault::UnsupportedPath),
     }
 }

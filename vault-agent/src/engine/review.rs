@@ -1,15 +1,20 @@
 //! The engine's doors for a review: entries of the log in words, what somebody has signed, which
 //! machines are out, which secrets hold a key, what a recovery kit must open, and who asks to join;
-//! who may sign.
+//! who may sign; how far the audit chain is vouched for.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 
+use shared::name::Name;
 use shared::path::SecretPath;
 
+use super::chain::stands;
 use super::{Engine, acts, admins, entries, exposure, holders, kept, removed, unfollowed};
+use crate::state::peers;
 use machine::local::{
-    Acts, ActsQuery, Admins, Blast, Borne, Entries, EntriesQuery, Exposure, Holders, JoinList, Kept,
-    PastVersion, Removed, Sealed,
+    Acts, ActsQuery, Admins, Blast, Borne, Entries, EntriesQuery, Exposure, Holders, JoinList,
+    Kept, PastVersion, Removed, Sealed, Vouched,
 };
 
 impl Engine {
@@ -110,6 +115,31 @@ impl Engine {
         kept::sealed(&self.parts, path, ver).await
     }
 
+    /// Tells how far this machine has followed the audit chain, and up to where others have signed
+    /// it: nothing of that is checked anew.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn vouched(&self) -> Result<Vouched> {
+        let parts = &*self.parts;
+        let anchors = parts.store.read(|conn| peers::anchors(conn, 0, u64::MAX)).await?;
+        let known = parts.reports.audit().chain;
+        Ok(self.state(|state| {
+            let own = parts.own.name(state).clone();
+            let mut signed: BTreeMap<Name, u64> = BTreeMap::new();
+            for anchor in anchors.iter().filter(|it| stands(state, it.epoch, it.audit.n)) {
+                if let Some(machine) = state.machine_numbered(anchor.machine) {
+                    let n = signed.entry(machine.name.clone()).or_default();
+                    *n = anchor.audit.n.max(*n);
+                }
+            }
+            signed.remove(&own);
+            let known = known.filter(|chain| stands(state, chain.epoch, chain.followed.n));
+            let followed = known.map_or(0, |chain| chain.followed.n);
+            Vouched { own, followed, signed }
+        }))
+    }
+
     /// Asks the server which hosts want to join; nothing of it is verified here.
     ///
     /// # Errors
@@ -119,5 +149,10 @@ impl Engine {
         let client = self.parts.link.client();
         let client = client.map_err(|reason| anyhow!("{}", unfollowed(&reason)))?;
         Ok(client.waiting().await?)
+    }
+
+    /// Returns up to which record this machine has followed the audit chain, if it has.
+    pub fn audit_followed(&self) -> Option<u64> {
+        self.parts.reports.audit().chain.map(|chain| chain.followed.n)
     }
 }

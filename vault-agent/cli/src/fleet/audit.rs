@@ -9,7 +9,7 @@ pub(super) mod pages;
 mod shape;
 mod summary;
 mod verify;
-mod when;
+pub(super) mod when;
 pub(super) mod words;
 
 use crate::client::Error;

@@ -16,4 +16,4 @@ pub(crate) mod resume;
 pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod signing;
-mod ssh;
+pub mod ssh;

@@ -8,6 +8,7 @@ mod program;
 mod reached;
 mod script;
 mod steps;
+mod tunnel;
 
 pub use connection::Connection;
 pub use leaving::{Leaving, Machine, seek};
@@ -15,6 +16,7 @@ pub use probe::Probe;
 pub use reached::{Joined, Reached, Standing, Wish, ask, look};
 pub use script::OURS;
 pub use steps::{Added, Host, Start, TargetWish};
+pub use tunnel::Tunnel;
 
 /// The user's own ssh.
 pub const SSH: &str = "ssh";

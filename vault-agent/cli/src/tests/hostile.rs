@@ -60,25 +60,7 @@ fn world(text: &str) -> World {
     let warned = json!({ "data": { "a": 1 }, "warnings": [text], "lease_id": text });
     let mounts = json!({ text: { "type": text, "description": text, "accessor": text } });
     let answer = |data: &Value| envelope(&data.to_string());
-    let keys = json!({ "since": null, "added": [text], "changed": [text], "removed": [text] });
-    let past = json!([
-        { "ver": 1, "by": "machine:vps", "time": NOW, "keys": keys, "unread": null },
-        { "ver": 2, "by": "machine:vps", "time": NOW, "keys": null, "unread": text },
-    ]);
-    let removed = json!({
-        "number": 1, "entry": 1, "time": NOW, "by": "admin:me", "reason": text, "goes_on": null,
-    });
-    let names_borne = json!([{ "name": "vps", "since": 1, "until": null }]);
-    let copies = json!([{ "path": "secret/b", "key": text }]);
-    let blast = json!({
-        "path": "secret/a", "ver": 1, "newest": 1, "versions": past, "issuer": text, "unread": text,
-        "keys": [{ "key": text, "versions": [1], "now": "in_use", "copies": copies }],
-        "is_file": false, "older": [{ "key": text, "since": 1 }], "unjudged": [2], "unsearched": 1,
-        "hosts": [
-            { "number": 1, "names": names_borne, "removed": removed, "since": NOW, "versions": [1] },
-            { "number": 2, "names": names_borne, "removed": null, "since": NOW, "versions": [1] },
-        ],
-    });
+    let (past, blast) = leaked(text);
     World::agent(&[
         ("GET /v1/agent/status", 200, &status.to_string()),
         ("GET /v1/agent/audit?limit=50&newest=true", 200, &audit.to_string()),
@@ -101,6 +83,30 @@ fn world(text: &str) -> World {
         ("GET /v1/sys/mounts", 200, &answer(&mounts)),
     ])
     .env("NO_COLOR", "1")
+}
+
+/// What it tells of the versions of a secret, and of whom a value has reached.
+fn leaked(text: &str) -> (Value, Value) {
+    let keys = json!({ "since": null, "added": [text], "changed": [text], "removed": [text] });
+    let past = json!([
+        { "ver": 1, "by": "machine:vps", "time": NOW, "keys": keys, "unread": null },
+        { "ver": 2, "by": "machine:vps", "time": NOW, "keys": null, "unread": text },
+    ]);
+    let removed = json!({
+        "number": 1, "entry": 1, "time": NOW, "by": "admin:me", "reason": text, "goes_on": null,
+    });
+    let names_borne = json!([{ "name": "vps", "since": 1, "until": null }]);
+    let copies = json!([{ "path": "secret/b", "key": text }]);
+    let blast = json!({
+        "path": "secret/a", "ver": 1, "newest": 1, "versions": past, "issuer": text, "unread": text,
+        "keys": [{ "key": text, "versions": [1], "now": "in_use", "copies": copies }],
+        "is_file": false, "older": [{ "key": text, "since": 1 }], "unjudged": [2], "unsearched": 1,
+        "hosts": [
+            { "number": 1, "names": names_borne, "removed": removed, "since": NOW, "versions": [1] },
+            { "number": 2, "names": names_borne, "removed": null, "since": NOW, "versions": [1] },
+        ],
+    });
+    (past, blast)
 }
 
 /// Screens, and what each says for sure of a harmless text.

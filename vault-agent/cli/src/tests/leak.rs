@@ -25,7 +25,7 @@ fn metadata() -> String {
     envelope(&all.to_string())
 }
 
-fn past(ver: u64, keys: Option<Value>) -> Value {
+fn past(ver: u64, keys: Option<&Value>) -> Value {
     let unread = keys.is_none().then_some("version 1 of `secret/app` was destroyed");
     let by = if ver == 3 { "machine:rtx1080" } else { "machine:vps" };
     let time = ago(25 - 6 * ver);
@@ -41,7 +41,8 @@ fn changed(added: &[&str], changed: &[&str], removed: &[&str]) -> Value {
 
 fn pasts() -> Vec<Value> {
     let first = changed(&["A", "B", "C", "D"], &[], &[]);
-    vec![past(1, None), past(2, Some(first)), past(3, Some(changed(&["N"], &["A"], &["B"])))]
+    let last = changed(&["N"], &["A"], &["B"]);
+    vec![past(1, None), past(2, Some(&first)), past(3, Some(&last))]
 }
 
 fn told(n: u64, hours: u64, more: &Value) -> String {

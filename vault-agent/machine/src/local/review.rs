@@ -1,12 +1,14 @@
 //! What a review asks of an agent beside audit records: entries of the log in words, who wrote
 //! which version, which machines are out, which secrets hold a key, and whether the chain is whole.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
 use shared::hash::Hash;
 use shared::keys::VerifyKey;
 use shared::log::Number;
-use shared::name::Actor;
+use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::time::Time;
 
@@ -203,6 +205,17 @@ pub struct VerifyStep {
     /// What came of it, at the end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<VerifyResult>,
+}
+
+/// How far the audit chain is vouched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// This machine.
+    pub own: Name,
+    /// The record that it has followed the chain to, 0 for none.
+    pub followed: u64,
+    /// The newest record whose head each of the others has signed, as far as is known here.
+    pub signed: BTreeMap<Name, u64>,
 }
 
 /// What a check of the whole audit chain found.

@@ -166,8 +166,22 @@ impl<'a> Printer<'a> {
             value.map(ToString::to_string)
         }
         let Record { n, nonce, time, fact } = record;
-        let Fact { at, machine, key, who, agent, reason, addr, op, path, ver, seq, count, result, .. } =
-            fact;
+        let Fact {
+            at,
+            machine,
+            key,
+            who,
+            agent,
+            reason,
+            addr,
+            op,
+            path,
+            ver,
+            seq,
+            count,
+            result,
+            ..
+        } = fact;
         Ok([
             Some(n.to_string()),
             Some(time.to_string()),

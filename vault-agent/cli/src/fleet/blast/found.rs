@@ -5,7 +5,7 @@ use shared::path::SecretPath;
 use super::reached::{Host, hosts};
 use super::steps::{Step, is_in_use, steps};
 use crate::client::Client;
-use crate::fleet::audit::words::seconds;
+use crate::fleet::audit::when::seconds;
 use crate::fleet::told::Told;
 use crate::print::ranges;
 use machine::local::{BLAST, Blast, STATUS, Status};

@@ -4,9 +4,9 @@
 use shared::report::HookResult;
 use shared::time::Time;
 
-use machine::who::Place;
 use crate::fleet::told::{Reads, SLACK, Told};
 use machine::local::{Blast, Borne, ReachedHost, Removed, Status, TargetRow};
+use machine::who::Place;
 
 /// A host that had the value, or says so.
 pub(super) struct Host {

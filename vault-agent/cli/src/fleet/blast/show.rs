@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::found::Found;
 use super::reached::{File, Host, How, Now, Reader};
 use super::steps::Step;
-use machine::who::Place;
-use crate::fleet::audit::words::seconds;
+use crate::fleet::audit::when::seconds;
 use crate::print::table;
 use host::shown::Shown;
 use machine::local::{Blast, ExposedKey, KeyNow, PastVersion};
+use machine::who::Place;
 
 /// Three tables: hosts and their files, who read it, what to do.
 pub(super) fn table(found: &Found) -> Shown {

@@ -5,8 +5,8 @@ use host::shown::quoted;
 use shared::report::HookResult;
 
 use super::reached::{File, Host, How, Now, Reader};
-use machine::who::Place;
 use machine::local::{Blast, ExposedKey, KeyNow};
+use machine::who::Place;
 
 /// One thing to do.
 pub(super) struct Step {

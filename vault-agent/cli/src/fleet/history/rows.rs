@@ -76,7 +76,11 @@ impl Known {
     }
 }
 
-pub(super) fn row<'a>(version: &'a Version, history: &History, known: Option<&'a Known>) -> Row<'a> {
+pub(super) fn row<'a>(
+    version: &'a Version,
+    history: &History,
+    known: Option<&'a Known>,
+) -> Row<'a> {
     let none = Row {
         version,
         past: None,

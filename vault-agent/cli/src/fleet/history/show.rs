@@ -5,7 +5,8 @@ use shared::audit::HookRun;
 use shared::time::Time;
 
 use super::rows::{File, Known, Row, Stands, sum};
-use crate::fleet::audit::words::{hook_told, seconds};
+use crate::fleet::audit::when::seconds;
+use crate::fleet::audit::words::hook_told;
 use crate::fleet::told::Applied;
 use crate::kv::history::History;
 use crate::print::table;

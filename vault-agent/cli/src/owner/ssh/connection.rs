@@ -194,6 +194,33 @@ impl Connection {
         Ok(ran)
     }
 
+    /// Leads a port of this host's loopback to one of the other's, for as long as this lives.
+    ///
+    /// # Errors
+    /// If ssh does not do so: a host may forbid it.
+    pub(super) fn forward(&self, here: u16, there: u16) -> Result<()> {
+        let Way::Ssh(shared) = &self.way else { return Ok(()) };
+        let lead = format!("127.0.0.1:{here}:127.0.0.1:{there}");
+        let mut ssh = Command::new(&shared.program);
+        ssh.args(["-q", "-O", "forward", "-L", &lead, "-S"]).arg(socket(&shared.folder));
+        ssh.args(["--", &shared.host]).stdin(Stdio::null()).stdout(Stdio::null());
+        let led = ssh.output().map_err(|fault| no_ssh(fault, &shared.program))?;
+        if led.status.success() {
+            return Ok(());
+        }
+        let why = String::from_utf8_lossy(&led.stderr);
+        let text = format!("ssh leads no port to `{}`: {}", self.host, why.trim());
+        bail!(hinted(text, "`AllowTcpForwarding` of its sshd_config must let this user"))
+    }
+
+    /// Tells whether the connection still stands.
+    pub(super) fn stands(&mut self) -> Result<bool> {
+        match &mut self.way {
+            Way::Ssh(shared) => Ok(shared.master.try_wait().context("looking at ssh")?.is_none()),
+            Way::Here(_) => Ok(true),
+        }
+    }
+
     /// Says that ssh itself has failed.
     fn cut(&self, ran: &Ran) -> Failure {
         let why = ran.err.lines().last().unwrap_or("no word why");

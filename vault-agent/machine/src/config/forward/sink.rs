@@ -263,7 +263,7 @@ fn webhook(written: Written) -> Result<Webhook, Wrong> {
     }
     // Telegram has one address, and the token in it.
     let telegram = "https://api.telegram.org".to_owned();
-    let default = (format == Body::Telegram).then(|| Private::Here(Hidden(telegram)));
+    let default = (format == Body::Telegram).then_some(Private::Here(Hidden(telegram)));
     let here = url.map(|url| Private::Here(Hidden(url)));
     let url = private("url", "url_file", url_file, "url_secret", url_secret, here)?;
     let url = url.or(default);

@@ -12,26 +12,26 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 /// A connection: the caller's end, and the one here.
-pub(super) type Ends = (SocketAddr, SocketAddr);
+pub type Ends = (SocketAddr, SocketAddr);
 
 /// Who holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) uid: u32,
+pub struct Owner {
+    pub uid: u32,
     /// `None` where this process may not see which files that user's processes have open.
-    pub(super) pid: Option<i32>,
+    pub pid: Option<i32>,
 }
 
 /// Finds owners.
 #[derive(Debug, Default)]
-pub(super) struct Owners {
+pub struct Owners {
     waiting: Mutex<Vec<(Ends, oneshot::Sender<Option<Owner>>)>>,
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Owners {
     /// Returns who holds the caller's end of a connection, if anybody still does.
-    pub(super) async fn of(&self, ends: Ends) -> Option<Owner> {
+    pub async fn of(&self, ends: Ends) -> Option<Owner> {
         let (sender, found) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((ends, sender));
         let _turn = self.turn.lock().await;

@@ -1,0 +1,232 @@
+//! What is asked of the audit log, and a bounded search for it: the server finds by machine,
+//! secret, operation and time; process and user are looked at here, since machines tell them.
+
+use anyhow::Result;
+use shared::audit::{Op, Record};
+use shared::duration;
+use shared::time::Time;
+
+use crate::engine::Engine;
+use crate::page::href::{Fields, Href};
+use crate::page::records::read;
+use machine::local::AuditQuery;
+use machine::who;
+
+/// Records on a screen.
+const SHOWN: usize = 100;
+/// Records that are looked at in one answer of the server.
+const LOOKED: u64 = 2_000;
+/// Answers that are looked through for one screen.
+const ANSWERS: usize = 4;
+/// Longest text of a filter, in characters.
+const LONGEST: usize = 512;
+
+/// Operations to choose from; the first stands for all.
+pub(in crate::page) const OPS: [&str; 5] = ["", "read", "write", "act", "applied"];
+
+/// What is asked for; empty texts ask for nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::page) struct Filter {
+    pub(super) path: String,
+    pub(super) machine: String,
+    pub(super) op: String,
+    pub(super) process: String,
+    pub(super) user: String,
+    pub(super) since: String,
+    pub(super) until: String,
+    pub(super) denied: bool,
+    /// Only records before this one.
+    pub(super) before: Option<u64>,
+}
+
+/// What is wrong with a filter.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    Time(String),
+    Op(String),
+}
+
+/// Records that were found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The oldest first.
+    pub(super) records: Vec<Record>,
+    /// Before which one to go on, if older ones may be there.
+    pub(super) older: Option<u64>,
+    /// How many were looked at here.
+    pub(super) looked: u64,
+    /// The newest record of all.
+    pub(super) head: u64,
+    /// The last record that the server's files alone have.
+    pub(super) archived: Option<u64>,
+}
+
+impl Filter {
+    /// Takes it from an address.
+    pub(in crate::page) fn read(fields: &Fields) -> Self {
+        let text = |name| {
+            let value = fields.get(name).unwrap_or_default().trim();
+            value.chars().take(LONGEST).collect()
+        };
+        Self {
+            path: text("path"),
+            machine: text("machine"),
+            op: text("op"),
+            process: text("process"),
+            user: text("user"),
+            since: text("since"),
+            until: text("until"),
+            denied: fields.get("denied").is_some_and(|it| !matches!(it, "" | "0" | "false")),
+            before: fields.get("before").and_then(|n| n.parse().ok()),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self { before: self.before, ..Self::default() }
+    }
+
+    /// Tells whether records to come belong to what is shown.
+    pub(super) const fn is_open_ended(&self) -> bool {
+        self.before.is_none() && self.until.is_empty()
+    }
+
+    /// Returns the address of the same filter, with its records before `n`, or after it for news.
+    pub(super) fn href(&self, path: &'static str, n: u64) -> Href {
+        let name = if path == "/audit" { "before" } else { "after" };
+        self.newest(path).with(name, &n.to_string())
+    }
+
+    /// Returns the address of the same filter with its newest records.
+    pub(super) fn newest(&self, path: &'static str) -> Href {
+        let Self { path: of, machine, op, process, user, since, until, denied, before: _ } = self;
+        let denied = if *denied { "1" } else { "" };
+        let all = [
+            ("path", of.as_str()),
+            ("machine", machine),
+            ("op", op),
+            ("process", process),
+            ("user", user),
+            ("since", since),
+            ("until", until),
+            ("denied", denied),
+        ];
+        let given = all.into_iter().filter(|(_, value)| !value.is_empty());
+        given.fold(Href::own(path), |href, (name, value)| href.with(name, value))
+    }
+
+    /// Returns what the server is asked for.
+    ///
+    /// # Errors
+    /// What cannot be meant.
+    pub(super) fn query(&self, now: Time) -> Result<AuditQuery, Wrong> {
+        let op = Op::from(self.op.as_str());
+        let is_known = matches!(self.op.as_str(), "" | "write" | "act" | "applied");
+        if !is_known && matches!(op, Op::Newer(_)) {
+            return Err(Wrong::Op(self.op.clone()));
+        }
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Ok(AuditQuery {
+            before: self.before,
+            newest: true,
+            since: time(&self.since, now)?,
+            until: time(&self.until, now)?,
+            machine: given(&self.machine),
+            path: given(&self.path),
+            op: given(&self.op).map(|_| op),
+            denied: self.denied,
+            ..AuditQuery::default()
+        })
+    }
+
+    /// Tells whether the server finds what is wanted and nothing else.
+    const fn is_exact(&self) -> bool {
+        self.process.is_empty() && self.user.is_empty()
+    }
+
+    /// Tells whether a record is wanted that the server has found.
+    pub(in crate::page) fn keeps(&self, record: &Record) -> bool {
+        let is_process = self.process.is_empty() || who::is_process(record, &self.process);
+        is_process && (self.user.is_empty() || who::is_user(record, &self.user))
+    }
+
+    /// Returns what news are asked for: the next records after one.
+    pub(in crate::page) fn news(&self, after: u64, now: Time) -> Option<AuditQuery> {
+        let query = self.query(now).ok()?;
+        let limit = Some(SHOWN as u64);
+        Some(AuditQuery { after, limit, newest: false, wait: true, ..query })
+    }
+}
+
+/// Reads a time: how long ago, a day, a moment; what a browser's own field gives is UTC.
+fn time(text: &str, now: Time) -> Result<Option<Time>, Wrong> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let ago = duration::parse(text).and_then(|micros| u64::try_from(micros).ok());
+    let ago = ago.map(|micros| Time::from_micros(now.as_micros().saturating_sub(micros)));
+    let moment = || text.parse().or_else(|_| format!("{text}Z").parse());
+    let minute = || format!("{text}:00Z").parse();
+    let found = ago.map_or_else(|| moment().or_else(|_: &str| minute()), Ok);
+    found.map(Some).map_err(|_: &str| Wrong::Time(text.to_owned()))
+}
+
+/// Searches from the newest back, in a number of answers that has a bound.
+///
+/// # Errors
+/// If there is no connection, or this machine may not read the audit log.
+pub(super) async fn search(engine: &Engine, filter: &Filter, query: AuditQuery) -> Result<Found> {
+    let limit = if filter.is_exact() { SHOWN as u64 } else { LOOKED };
+    let mut query = AuditQuery { limit: Some(limit), ..query };
+    let mut found = Found::default();
+    for _ in 0..ANSWERS {
+        let page = engine.audit(query.clone()).await?;
+        let (more, head) = (page.more, page.head.n);
+        found.head = found.head.max(head);
+        found.archived = page.archived.as_ref().map(|it| it.last).or(found.archived);
+        let mut records = read(page)?;
+        found.looked += records.len() as u64;
+        let oldest = records.first().map(|record| record.n);
+        records.retain(|record| filter.keeps(record));
+        let too_many = (records.len() + found.records.len()).saturating_sub(SHOWN);
+        records.drain(..too_many);
+        let first = records.first().map(|record| record.n);
+        found.records.splice(..0, records);
+        // Where the screen is full, the next one goes on behind its last record.
+        let next = if too_many > 0 { first.or(oldest) } else { oldest.filter(|_| more) };
+        found.older = next.filter(|n| *n > 1);
+        if found.older.is_none() || found.records.len() >= SHOWN {
+            break;
+        }
+        query.before = found.older;
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_stand_in_a_stable_address() {
+        let text = "path=secret%2Fa*&op=read&since=24h&denied=1&before=7&machine=&other=x";
+        let filter = Filter::read(&Fields::read(text));
+        assert_eq!((filter.path.as_str(), filter.before), ("secret/a*", Some(7)));
+        let href = filter.href("/audit", 5).to_string();
+        assert_eq!(href, "/audit?path=secret/a%2A&op=read&since=24h&denied=1&before=5");
+        let again = Filter::read(&Fields::read(href.split_once('?').unwrap().1));
+        assert_eq!(again, Filter { before: Some(5), ..filter });
+        assert!(!again.is_open_ended() && !again.is_empty());
+        assert!(Filter::read(&Fields::read("before=7")).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named() {
+        let now = Time::from_micros(1_000_000_000_000);
+        let filter = |text: &str| Filter::read(&Fields::read(text)).query(now);
+        assert_eq!(filter("since=monda"), Err(Wrong::Time("monda".to_owned())));
+        assert_eq!(filter("op=reed"), Err(Wrong::Op("reed".to_owned())));
+        assert!(filter("op=write&since=2026-11-01&until=2026-11-30T03:12").is_ok());
+        let hour = filter("since=1h").unwrap().since.unwrap();
+        assert_eq!(now.apart(hour), 3_600_000_000);
+    }
+}
