@@ -12,20 +12,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::{Daemon, Host, Port, World, bins, watch};
+use tests::{Daemon, Host, Port, World, bins, script, watch};
 
 /// Takes a connection, and never answers.
-const SILENT: u16 = 0;
+pub const SILENT: u16 = 0;
 
 /// Somebody who takes `POST`, as they please.
-struct Receiver {
+pub struct Receiver {
     url: String,
     status: Arc<AtomicU16>,
     got: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Receiver {
-    fn new(status: u16) -> Self {
+    pub fn new(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook-of-nobody", listener.local_addr().unwrap());
         let (status, got) = (Arc::new(AtomicU16::new(status)), Arc::default());
@@ -40,21 +40,36 @@ impl Receiver {
         receiver
     }
 
-    fn answer(&self, status: u16) {
+    pub fn answer(&self, status: u16) {
         self.status.store(status, Ordering::Relaxed);
     }
 
     /// Returns what it has taken: heads and bodies.
-    fn taken(&self) -> Vec<(String, String)> {
+    pub fn taken(&self) -> Vec<(String, String)> {
         self.got.lock().unwrap().clone()
     }
 
     /// Returns the bodies that are alarms, each as state and code.
-    fn alarms(&self) -> Vec<String> {
+    pub fn alarms(&self) -> Vec<String> {
+        self.told().into_iter().map(|(_, alarm)| alarm).collect()
+    }
+
+    /// The same, where the agent was killed meanwhile: what was sent and not noted yet comes again,
+    /// with the same id.
+    fn distinct_alarms(&self) -> Vec<String> {
+        let mut told = self.told();
+        told.dedup();
+        told.into_iter().map(|(_, alarm)| alarm).collect()
+    }
+
+    /// Returns the alarms with their ids.
+    fn told(&self) -> Vec<(String, String)> {
         let bodies = self.taken().into_iter().map(|(_, body)| serde_json::from_str(&body).unwrap());
         let alarms = bodies.filter(|body: &Value| body["event"] == "alarm");
+        let text = |body: &Value, name: &str| body[name].as_str().unwrap().to_owned();
         let shown = |body: Value| {
-            format!("{} {}", body["state"].as_str().unwrap(), body["code"].as_str().unwrap())
+            let alarm = format!("{} {}", text(&body, "state"), text(&body, "code"));
+            (text(&body, "id"), alarm)
         };
         alarms.map(shown).collect()
     }
@@ -92,7 +107,7 @@ fn take(stream: &TcpStream, status: &AtomicU16, got: &Mutex<Vec<(String, String)
 }
 
 /// Adds tables to a host's configuration, which only its user may read: all at once.
-fn configure(host: &Host, text: &str) {
+pub fn configure(host: &Host, text: &str) {
     let file = host.state().join("agent.toml");
     let before = std::fs::read_to_string(&file).unwrap_or_default();
     let draft = file.with_extension("draft");
@@ -103,26 +118,26 @@ fn configure(host: &Host, text: &str) {
 }
 
 /// A `[[forward]]` that is told soon.
-fn forward(name: &str, rest: &str) -> String {
+pub fn forward(name: &str, rest: &str) -> String {
     format!("[[forward]]\nname = \"{name}\"\nbegins_after = \"1s\"\nends_after = \"1s\"\n{rest}\n")
 }
 
-fn webhook(receiver: &Receiver) -> String {
+pub fn webhook(receiver: &Receiver) -> String {
     format!("to = \"webhook\"\nurl = \"{}\"", receiver.url)
 }
 
 /// Makes a target whose secret does not exist: an alarm.
-fn want_in_vain(host: &Host, file: &Path, secret: &str) {
+pub fn want_in_vain(host: &Host, file: &Path, secret: &str) {
     let _ = host.agent_command(&["target", "add", file.to_str().unwrap(), secret]).ok();
 }
 
-fn lines(file: &Path) -> Vec<Value> {
+pub fn lines(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-const BEGINS: &str = "begins missing";
-const ENDS: &str = "ends missing";
+pub const BEGINS: &str = "begins missing";
+pub const ENDS: &str = "ends missing";
 
 #[test]
 fn an_alarm_is_told_once_when_it_begins_and_once_when_it_ends_over_a_kill() {
@@ -153,7 +168,7 @@ fn an_alarm_is_told_once_when_it_begins_and_once_when_it_ends_over_a_kill() {
     assert_eq!(mode & 0o777, 0o600);
     std::fs::rename(&file, file.with_extension("old")).unwrap();
     let _ = rtx.vault(&["kv", "put", "secret/app/none", "A=sesame-open-thyself"]).ok();
-    watch::poll("the end", || (receiver.alarms() == [BEGINS, ENDS]).then_some(()));
+    watch::poll("the end", || (receiver.distinct_alarms() == [BEGINS, ENDS]).then_some(()));
     watch::poll("the end in the file", || (lines(&file).len() == 1).then_some(()));
     assert_eq!(lines(&file)[0]["state"], "ends");
 
@@ -294,11 +309,8 @@ fn the_journal_syslog_and_mail_are_told_in_their_own_ways() {
     journal.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     syslog.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let sendmail = home.join("sendmail");
-    let script = format!("#!/bin/sh\necho \"$@\" > {0}/args\ncat > {0}/mail\n", home.display());
-    let mut out = std::fs::File::create(&sendmail).unwrap();
-    out.write_all(script.as_bytes()).unwrap();
-    out.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
-    drop(out);
+    let text = format!("#!/bin/sh\necho \"$@\" > {0}/args\ncat > {0}/mail\n", home.display());
+    script(&sendmail, &text);
     let text = [
         forward("journal", &format!("to = \"journal\"\nsocket = \"{}/journal\"", home.display())),
         forward(

@@ -26,6 +26,7 @@ mod exposed;
 mod faults;
 mod formats;
 mod forward;
+mod forward_faults;
 mod hooks;
 mod hosts;
 mod install;

@@ -317,7 +317,7 @@ fn tls_stays_in_its_files() {
     check(
         &stray_tls(&stray),
         &["vault-server/src/http/mod.rs: `rustls::` belongs into shared/host/src/raw_keys or \
-           vault-agent/cli/src/client/tls.rs"],
+           vault-agent/cli/src/client/tls.rs or vault-agent/src/forward/tls.rs"],
     );
     for path in ["shared/host/src/raw_keys.rs", "shared/host/src/raw_keys/accept.rs", TLS[1]] {
         assert!(stray_tls(&File::sample(path, "use rustls::ServerConfig;")).is_empty(), "{path}");

@@ -56,8 +56,7 @@ Rescue
   recovery|recover           with the kit: test it, appoint an admin, renew it, start on a new host
 
 Any Vault
-  read|write|list|delete     any path of the API
-  secrets list|enable        mounts
+  read|write|list|delete     any path of the API; secrets list|enable: its mounts
 
 Setting up
   setup                      make a vault here: --import FILE --target .env

@@ -14,8 +14,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::context::Api;
 use super::envelope::ApiAnswer;
@@ -32,13 +32,31 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// The alarm while an address cannot be listened on.
 const NOT_LISTENING: &str = "E_LISTEN_METRICS";
 
+/// How long a page serves all who ask: each page asks the server, and these ask without a token.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// What answers for figures.
 #[derive(Clone, Debug)]
-pub struct Figures(Arc<Api>);
+pub struct Figures {
+    api: Arc<Api>,
+    /// The last page, and when it was written.
+    last: Arc<Mutex<Option<(Instant, String)>>>,
+}
 
 impl Figures {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self(api)
+        Self { api, last: Arc::default() }
+    }
+
+    /// Returns a page of now; who asks meanwhile waits for the same.
+    async fn page(&self) -> String {
+        let mut last = self.last.lock().await;
+        if let Some((_, text)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return text.clone();
+        }
+        let text = metrics::text(&self.api).await;
+        *last = Some((Instant::now(), text.clone()));
+        text
     }
 
     /// Serves each address until `shutdown` turns true. One that cannot be bound is an alarm, and
@@ -51,7 +69,7 @@ impl Figures {
     }
 
     async fn serve_one(self, address: SocketAddr) {
-        let engine = &self.0.engine;
+        let engine = &self.api.engine;
         let subject = address.to_string();
         let listener = loop {
             match TcpListener::bind(address).await {
@@ -73,11 +91,11 @@ impl Figures {
                 sleep(AGAIN).await;
                 continue;
             };
-            let api = Arc::clone(&self.0);
+            let figures = self.clone();
             tokio::spawn(async move {
                 let answer = move |request: Request<Incoming>| {
-                    let api = Arc::clone(&api);
-                    async move { Ok::<_, Infallible>(answer(&api, &request).await) }
+                    let figures = figures.clone();
+                    async move { Ok::<_, Infallible>(answer(&figures, &request).await) }
                 };
                 let mut builder = http1::Builder::new();
                 builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
@@ -90,13 +108,13 @@ impl Figures {
     }
 }
 
-async fn answer(api: &Api, request: &Request<Incoming>) -> ApiAnswer {
+async fn answer(figures: &Figures, request: &Request<Incoming>) -> ApiAnswer {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if !host.is_some_and(is_address) {
         return refused(StatusCode::FORBIDDEN, "ask by address: http://127.0.0.1:PORT/metrics\n");
     }
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => metrics::plain(metrics::text(api).await),
+        (&Method::GET | &Method::HEAD, "/metrics") => metrics::plain(figures.page().await),
         (_, "/metrics") => refused(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n"),
         _ => refused(StatusCode::NOT_FOUND, "there is only /metrics\n"),
     }

@@ -1,9 +1,9 @@
 //! `agent/log`, `agent/acts`, `agent/admins`, `agent/writers`, `agent/removed`, `agent/names`,
 //! `agent/paths`, `agent/keys`, `agent/exposure`, `agent/past`, `agent/blast` and `agent/scan`:
 //! entries of the log in words, what somebody has signed, who signs, who wrote which version, which
-//! machines are out, what one was called, which secrets there are, which of them hold a key, which a
-//! machine could read, what changed in the versions of one, whom a value of it has reached, and what
-//! hosts have found.
+//! machines are out, what one was called, which secrets there are, which of them hold a key, which
+//! a machine could read, what changed in the versions of one, whom a value of it has reached, and
+//! what hosts have found.
 
 use std::collections::BTreeMap;
 

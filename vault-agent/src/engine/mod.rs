@@ -98,11 +98,10 @@ use shared::path::SecretPath;
 use shared::report::TargetReport;
 use shared::signed::{Envelope, VaultId};
 use shared::time::Time;
-use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{Healed, PrepareRequest, Prepared, Status, Submitted, VerifyFrom, VerifyStep};
+use machine::local::{Healed, PrepareRequest, Prepared, Status, Submitted};
 use machine::paths::Paths;
 
 use crate::state;
@@ -490,19 +489,5 @@ impl Engine {
     /// If there is no connection, or the server's history is another (`E_FORK`).
     pub async fn heal(&self, code: Option<Hash>) -> Result<Healed> {
         heal::heal(&self.parts, code).await
-    }
-
-    /// Asks the server for audit records.
-    ///
-    /// # Errors
-    /// If there is no connection, or this machine has no read grant on `sys/audit`.
-    pub async fn audit(&self, query: AuditQuery) -> Result<AuditPage> {
-        audit::page(&self.parts, query).await
-    }
-
-    /// Recomputes a piece of the audit chain and compares it with every head anchored in verified
-    /// reports.
-    pub async fn audit_verify(&self, from: VerifyFrom) -> Result<VerifyStep> {
-        audit::verify(&self.parts, from).await
     }
 }

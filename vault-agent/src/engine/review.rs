@@ -8,16 +8,31 @@ use anyhow::{Result, anyhow};
 
 use shared::name::Name;
 use shared::path::SecretPath;
+use shared::wire::v1::audit::{AuditPage, AuditQuery};
 
 use super::chain::stands;
-use super::{Engine, acts, admins, entries, exposure, holders, kept, removed, unfollowed};
+use super::{Engine, acts, admins, audit, entries, exposure, holders, kept, removed, unfollowed};
 use crate::state::peers;
 use machine::local::{
     Acts, ActsQuery, Admins, Blast, Borne, Entries, EntriesQuery, Exposure, Holders, JoinList,
-    Kept, PastVersion, Removed, Sealed, Vouched,
+    Kept, PastVersion, Removed, Sealed, VerifyFrom, VerifyStep, Vouched,
 };
 
 impl Engine {
+    /// Asks the server for audit records.
+    ///
+    /// # Errors
+    /// If there is no connection, or this machine has no read grant on `sys/audit`.
+    pub async fn audit(&self, query: AuditQuery) -> Result<AuditPage> {
+        audit::page(&self.parts, query).await
+    }
+
+    /// Recomputes a piece of the audit chain and compares it with every head anchored in verified
+    /// reports.
+    pub async fn audit_verify(&self, from: VerifyFrom) -> Result<VerifyStep> {
+        audit::verify(&self.parts, from).await
+    }
+
     /// Tells entries of the verified log in words; numbers that there are none of are passed over.
     ///
     /// # Errors

@@ -9,8 +9,9 @@ use shared::time::Time;
 use super::event::{Event, Message};
 use super::track::Tracker;
 
-/// Messages that wait at a time.
-pub const MOST: usize = 256;
+/// Messages that wait at a time: as many as findings are followed, so that none is lost where all
+/// begin at once.
+pub const MOST: usize = super::track::MOST;
 
 /// What is owed.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -32,8 +33,11 @@ impl Backlog {
     /// Adds a message.
     pub fn push(&mut self, message: Message) {
         while self.queue.len() >= MOST {
-            self.queue.pop_front();
-            self.drop_one();
+            match self.queue.pop_front().map(|message| message.event) {
+                // What it would have told is told anew.
+                Some(Event::Dropped(count)) => self.untold += count,
+                Some(_) | None => self.drop_one(),
+            }
         }
         self.queue.push_back(message);
     }
@@ -78,5 +82,8 @@ mod tests {
         assert_eq!(backlog.queue[0].event, Event::Dropped(3));
         backlog.tell_dropped(Time::from_micros(9));
         assert_eq!((backlog.queue.len(), backlog.dropped, backlog.untold), (MOST, 3, 0));
+        // The word about them is dropped itself: they are still to be told of, and counted once.
+        backlog.push(Message::new(Time::from_micros(10), Event::Test));
+        assert_eq!((backlog.queue.len(), backlog.dropped, backlog.untold), (MOST, 3, 3));
     }
 }

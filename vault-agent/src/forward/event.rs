@@ -318,7 +318,9 @@ mod tests {
     fn a_record_keeps_its_very_bytes() {
         let nonce = "00".repeat(32);
         let text = format!(
-            r#"{{"n":7,"nonce":"{nonce}","time":1000000,"machine":"vps","who":"python3[8] uid 1000 (jonas)","op":"local_read","path":"secret/a","ver":2,"result":"ok"}}"#
+            "{{\"n\":7,\"nonce\":\"{nonce}\",\"time\":1000000,\"machine\":\"vps\",\
+             \"who\":\"python3[8] uid 1000 (jonas)\",\"op\":\"local_read\",\
+             \"path\":\"secret/a\",\"ver\":2,\"result\":\"ok\"}}"
         );
         let record = Record::parse(text.as_bytes()).unwrap();
         let message = Message::of_record(&record, text.clone());

@@ -11,19 +11,30 @@ use hyper::header::{HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::fault::Fault;
 use super::tls;
 
 /// How much of an answer is read so that the connection stays.
 const ANSWER: usize = 64 << 10;
+/// How long it is read: its head has said already what came of it.
+const LINGER: Duration = Duration::from_secs(2);
 /// Longest wait that the other side may ask for.
 const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// A client of one address at a time.
 #[derive(Debug, Default)]
 pub struct Http {
-    open: Option<(String, SendRequest<Full<Bytes>>)>,
+    open: Option<(String, Open)>,
+}
+
+/// A connection; it ends with this.
+#[derive(Debug)]
+struct Open {
+    sender: SendRequest<Full<Bytes>>,
+    _task: JoinSet<()>,
 }
 
 impl Http {
@@ -45,19 +56,20 @@ impl Http {
         let request = request.header(HOST, authority.as_str()).header(USER_AGENT, agent);
         let request = request.body(Full::new(body));
         let request = request.map_err(|_| Fault::new("the request cannot be built"))?;
-        let kept = self.open.take().filter(|(of, sender)| *of == origin && !sender.is_closed());
-        let mut sender = match kept {
-            Some((_, mut sender)) => match sender.ready().await {
-                Ok(()) => sender,
+        let kept = self.open.take().filter(|(of, open)| *of == origin && !open.sender.is_closed());
+        let mut open = match kept {
+            Some((_, mut open)) => match open.sender.ready().await {
+                Ok(()) => open,
                 Err(_) => connect(&uri).await?,
             },
             None => connect(&uri).await?,
         };
-        let answer = sender.send_request(request).await.map_err(|why| broken(&why))?;
+        let answer = open.sender.send_request(request).await.map_err(|why| broken(&why))?;
         let (status, wait) = (answer.status(), wait(answer.headers()));
         // What it says is for people who run it; it could hold what was sent.
-        if Limited::new(answer.into_body(), ANSWER).collect().await.is_ok() {
-            self.open = Some((origin, sender));
+        let rest = Limited::new(answer.into_body(), ANSWER).collect();
+        if timeout(LINGER, rest).await.is_ok_and(|rest| rest.is_ok()) {
+            self.open = Some((origin, open));
         }
         judge(status, wait)
     }
@@ -88,7 +100,7 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
-async fn connect(uri: &Uri) -> Result<SendRequest<Full<Bytes>>, Fault> {
+async fn connect(uri: &Uri) -> Result<Open, Fault> {
     let host = uri.host().ok_or_else(|| Fault::new("its address has no host"))?;
     let is_plain = uri.scheme_str() != Some("https");
     let port = uri.port_u16().unwrap_or(if is_plain { 80 } else { 443 });
@@ -99,14 +111,17 @@ async fn connect(uri: &Uri) -> Result<SendRequest<Full<Bytes>>, Fault> {
     shake(TokioIo::new(tls::connect(host, tcp).await?)).await
 }
 
-async fn shake<S>(stream: TokioIo<S>) -> Result<SendRequest<Full<Bytes>>, Fault>
+async fn shake<S>(stream: TokioIo<S>) -> Result<Open, Fault>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = handshake(stream).await.map_err(|why| broken(&why))?;
-    // It ends with its sender; how, who sends is told.
-    tokio::spawn(connection);
-    Ok(sender)
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        // How it ends, who sends is told.
+        let _ = connection.await;
+    });
+    Ok(Open { sender, _task: task })
 }
 
 /// Connects to the first address of a host that answers.

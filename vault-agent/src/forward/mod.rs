@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
 use event::{Event, Message};
+use fault::Fault;
 use host::clock;
 use machine::config::{Config, Forward};
 use machine::local::{ForwardRow, TestedRow};
@@ -82,11 +83,18 @@ impl Forwarding {
     pub async fn test(&self, name: Option<&str>) -> Vec<TestedRow> {
         let config = self.configs.borrow().clone();
         let is_it = |forward: &&Arc<Forward>| name.is_none_or(|name| name == forward.name.as_str());
-        let mut tested = Vec::new();
-        for forward in config.forwards.iter().filter(is_it) {
-            // By a way of its own: one that is stuck is no reason to wait.
+        // By ways of their own, all at once: one that is stuck is no reason to wait.
+        let start = |forward: &Arc<Forward>| {
             let mut outlet = Outlet::new(Arc::clone(forward), self.engine.clone());
-            let (_, sent) = outlet.send_all(&[Message::new(clock::now(), Event::Test)]).await;
+            let message = Message::new(clock::now(), Event::Test);
+            let sending = tokio::spawn(async move { outlet.send_all(&[message]).await.1 });
+            (Arc::clone(forward), sending)
+        };
+        let started: Vec<_> = config.forwards.iter().filter(is_it).map(start).collect();
+        let mut tested = Vec::with_capacity(started.len());
+        for (forward, sending) in started {
+            let sent = sending.await;
+            let sent = sent.unwrap_or_else(|_| Err(Fault::new("the agent failed to send it")));
             let (name, to) = (forward.name.clone(), forward.to.word().to_owned());
             tested.push(TestedRow { name, to, failure: sent.err().map(|fault| fault.text) });
         }

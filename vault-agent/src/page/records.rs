@@ -32,7 +32,7 @@ catalogue! {
     destroyed = "destroyed", "vernichtet:";
     dropped = "dropped", "entfernt:";
     meta_set = "set the metadata of", "Metadaten gesetzt:";
-    meta_seen = "saw or set the metadata of", "Metadaten gesehen oder gesetzt:";
+    meta_seen = "saw the metadata of", "Metadaten gesehen:";
     listed = "listed", "aufgelistet:";
     keys_seen = "saw the keys of", "Namen der Schlüssel gesehen:";
     applied = "put into its file", "in die Datei gebracht:";
@@ -255,6 +255,7 @@ pub(super) fn deed(op: &Op, lang: Lang) -> Shown {
         "forget" | "local_forget" => w.dropped,
         "meta_set" => w.meta_set,
         "local_metadata" => w.meta_seen,
+        "local_meta_set" => w.meta_set,
         "local_list" => w.listed,
         "local_subkeys" => w.keys_seen,
         "local_applied" => w.applied,
@@ -301,7 +302,7 @@ mod tests {
 
     fn record(n: u64, op: &str, who: Option<&str>) -> Record {
         let machine = "vps".parse().ok();
-        let who = who.map(|who| who.parse().unwrap());
+        let who = who.map(shared::audit::Who::lossy);
         let fact = Fact { machine, who, ..Fact::new(Op::from(op)) };
         Record { n, nonce: Hash::ZERO, time: Time::from_micros(n * 1_000_000), fact }
     }

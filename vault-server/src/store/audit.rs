@@ -1,5 +1,6 @@
 //! Table `audit`: the newest records of the audit chain, their very bytes; what came before them is
-//! in `segment`, what they are found by in `kind` and `block`. Who may read them is decided in `vault`; nothing here is ever changed.
+//! in `segment`, what they are found by in `kind` and `block`. Who may read them is decided in
+//! `vault`; nothing here is ever changed.
 
 use std::collections::{BTreeSet, BinaryHeap};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Table `audit_kind`: what audit records are looked for by. Machine, path, operation and refusal of
-//! a record are kept once for all records that have them in common; the index of `audit` by kind
+//! Table `audit_kind`: what audit records are looked for by. Machine, path, operation and refusal
+//! of a record are kept once for all records that have them in common; the index of `audit` by kind
 //! finds those.
 
 use std::collections::BTreeSet;

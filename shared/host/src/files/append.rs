@@ -75,6 +75,10 @@ impl Growing {
         options.append(true).create(true).mode(0o600).custom_flags(flags);
         let file = options.open(path).map_err(|why| match why.raw_os_error() {
             Some(code) if code == Errno::LOOP.raw_os_error() => FileError::Symlink(path.clone()),
+            // A pipe that nobody reads, a folder.
+            Some(code) if [Errno::NXIO, Errno::ISDIR].map(Errno::raw_os_error).contains(&code) => {
+                FileError::NotRegular(path.clone())
+            }
             Some(_) | None => FileError::io("open", path)(why),
         })?;
         let found = file.metadata().map_err(FileError::io("look at", path))?;
@@ -123,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn links_and_folders_are_refused() {
+    fn links_folders_and_pipes_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("link"), dir.path().join("other"));
         std::os::unix::fs::symlink(&other, &path).unwrap();
@@ -133,6 +137,12 @@ mod tests {
         std::fs::hard_link(&other, dir.path().join("name")).unwrap();
         let fault = Growing::new(&other, 10).append(b"1\n").unwrap_err();
         assert!(matches!(fault, FileError::NotRegular(_)), "{fault}");
-        assert!(Growing::new(dir.path(), 10).append(b"1\n").is_err());
+        let pipe = dir.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+        for odd in [dir.path(), &pipe] {
+            let fault = Growing::new(odd, 10).append(b"1\n").unwrap_err();
+            assert!(matches!(fault, FileError::NotRegular(_)), "{fault}");
+        }
     }
 }

@@ -1,19 +1,24 @@
 //! Mail, by the host's `sendmail`: it reads the message and its receivers on standard input.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machine::config::Mail;
+use rustix::process::{Pid, Signal, kill_process_group};
 use shared::text::visible;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::forward::event::{Message, Teller};
 use crate::forward::fault::Fault;
 
 /// How much of what it says is told.
 const SAID: u64 = 200;
+/// How long it is listened to after its end: what it has left running may keep its output open.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of text in one encoded word: encoded it is 75 long at most (RFC 2047, section 2).
 const WORD: usize = 45;
 
@@ -23,11 +28,13 @@ pub async fn send(mail: &Mail, message: &Message, teller: &Teller) -> Result<(),
     let mut command = Command::new(&mail.sendmail);
     // Lines of a single dot are text.
     command.args(["-t", "-i"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    command.current_dir("/").env_clear().kill_on_drop(true);
+    command.current_dir("/").env_clear().kill_on_drop(true).process_group(0);
     command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     let child = command.spawn();
     let mut child =
         child.map_err(|why| Fault::new(format!("`{program}` does not start: {}", why.kind())))?;
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    let mut group = Group(id.and_then(Pid::from_raw));
     let (input, output) = (child.stdin.take(), child.stderr.take());
     let text = text(mail, message, teller);
     let write = async {
@@ -36,15 +43,30 @@ pub async fn send(mail: &Mail, message: &Message, teller: &Teller) -> Result<(),
             let _ = input.write_all(text.as_bytes()).await;
         }
     };
-    let read = async {
-        let mut said = Vec::new();
+    let mut said = Vec::new();
+    let mut read = Box::pin(async {
         if let Some(output) = output {
-            let _ = output.take(SAID).read_to_end(&mut said).await;
+            let mut start = output.take(SAID);
+            let _ = start.read_to_end(&mut said).await;
+            // It must not fail because nobody listens to the rest.
+            let _ = tokio::io::copy(&mut start.into_inner(), &mut tokio::io::sink()).await;
         }
-        said
+    });
+    let mut is_read = false;
+    let mut ended = Box::pin(async { tokio::join!(write, child.wait()).1 });
+    let ended = loop {
+        tokio::select! {
+            ended = &mut ended => break ended,
+            () = &mut read, if !is_read => is_read = true,
+        }
     };
-    let ((), said) = tokio::join!(write, read);
-    match child.wait().await {
+    group.0 = None;
+    if is_read {
+        drop(read);
+    } else {
+        let _ = timeout(LAST_WORDS, read).await;
+    }
+    match ended {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
             let said = visible(String::from_utf8_lossy(&said).trim(), &[]);
@@ -52,6 +74,18 @@ pub async fn send(mail: &Mail, message: &Message, teller: &Teller) -> Result<(),
             Err(Fault::new(format!("`{program}` ended with {status}{said}")))
         }
         Err(why) => Err(Fault::new(format!("`{program}` cannot be waited for: {}", why.kind()))),
+    }
+}
+
+/// The programs that it has started; dropping it ends them, as nobody waits any more.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // What has ended meanwhile is no fault.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::files::Growing;
+use host::files::{FileError, Growing};
 use machine::config::{Forward, Sink};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::event::{Message, Teller};
@@ -20,11 +21,16 @@ use crate::engine::Engine;
 /// How long one message may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What came of adding lines, and the file.
+type Appended = (Result<(), FileError>, Growing);
+
 /// The way to one who is told, and what is open of it.
 pub struct Outlet {
     forward: Arc<Forward>,
     engine: Engine,
     growing: Option<Growing>,
+    /// What a disk has not answered yet: it holds a thread, so that there is one at most.
+    late: Option<JoinHandle<Appended>>,
     syslog: syslog::Connection,
     webhook: webhook::Connection,
 }
@@ -33,7 +39,7 @@ impl Outlet {
     /// Opens nothing yet.
     pub fn new(forward: Arc<Forward>, engine: Engine) -> Self {
         let (syslog, webhook) = <_>::default();
-        Self { forward, engine, growing: None, syslog, webhook }
+        Self { forward, engine, growing: None, late: None, syslog, webhook }
     }
 
     /// Sends messages in order, until one is not taken; returns how many the other side has taken,
@@ -66,16 +72,29 @@ impl Outlet {
         Teller { vault, from: self.engine.name().to_string() }
     }
 
-    /// Adds lines to a file: all or none. A disk that hangs is given up, but holds its thread.
+    /// Adds lines to a file: all or none. A disk that hangs is given up, and asked nothing more
+    /// before it has answered.
     async fn append(&mut self, path: &Path, most: u64, lines: String) -> Result<(), Fault> {
+        let hangs = |_| Fault::new(format!("its disk does not answer within {PATIENCE:?}"));
+        if let Some(late) = &mut self.late {
+            let ended = timeout(PATIENCE, late).await.map_err(hangs)?;
+            self.late = None;
+            // Its lines come again, as others that were under way.
+            self.growing = ended.ok().map(|(_, growing)| growing);
+        }
         let mut growing = self.growing.take().unwrap_or_else(|| Growing::new(path, most));
         let append = move || {
             let appended = growing.append(lines.as_bytes());
             (appended, growing)
         };
-        let ended = timeout(PATIENCE, tokio::task::spawn_blocking(append)).await;
-        let ended = ended
-            .map_err(|_| Fault::new(format!("its disk does not answer within {PATIENCE:?}")))?;
+        let mut task = tokio::task::spawn_blocking(append);
+        let ended = match timeout(PATIENCE, &mut task).await {
+            Ok(ended) => ended,
+            Err(passed) => {
+                self.late = Some(task);
+                return Err(hangs(passed));
+            }
+        };
         let (appended, growing) = ended.map_err(|why| Fault::new(why.to_string()))?;
         self.growing = Some(growing);
         appended.map_err(|why| Fault::new(format!("{:#}", anyhow::Error::from(why))))

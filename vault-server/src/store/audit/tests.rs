@@ -1,3 +1,6 @@
+//! Pages of records against a look at every record, whatever is asked for; and what is forgotten
+//! with sealed records.
+
 use shared::audit::{Op, Outcome};
 use shared::error::Code;
 use shared::text::like;

@@ -54,7 +54,7 @@ pub(super) enum Now {
     Gone(Time),
     /// Another version since this time, as it told when it was still a target.
     Left(Time),
-    /// It is no target any more, and nothing was told since.
+    /// It is not among its targets, and nothing was told since.
     Unknown,
 }
 

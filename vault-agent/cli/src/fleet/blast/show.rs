@@ -82,7 +82,7 @@ fn told(now: Now) -> String {
         Now::Changed(ver) => format!("has v{ver}"),
         Now::Gone(at) => format!("file removed {}", seconds(at)),
         Now::Left(at) => format!("another version since {}", seconds(at)),
-        Now::Unknown => "no target any more".to_owned(),
+        Now::Unknown => "not among its targets".to_owned(),
     }
 }
 

@@ -106,7 +106,7 @@ fn of_file(host: &Host, File { name, now, hook, .. }: &File) -> Option<Step> {
         }
         (Now::Holds(_), _) => ("wait", format!("{name} and its hook follow by themselves")),
         (Now::Unknown, _) => {
-            ("look", format!("{name} is no target any more: look whether it is still there"))
+            ("look", format!("{name} is not among its targets now: look whether it is still there"))
         }
         (Now::Changed(_), HookResult::None) => {
             ("restart", format!("{name} has changed and has no hook: restart what reads it"))
