@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::mounts::{self, Disk};
+use tests::mounts::{self, Disk, Hang};
 use tests::{Host, World, bins, script, watch};
 
 use crate::forward::{
@@ -193,6 +193,45 @@ fn a_file_that_turns_into_something_else_or_has_no_room_gets_all_later() {
             lines(&file).into_iter().filter(|line| line["event"] == "alarm").collect();
         assert_eq!(alarms.len(), 2, "{alarms:?}");
         assert_eq!((&alarms[0]["state"], &alarms[1]["state"]), (&"begins".into(), &"ends".into()));
+    });
+}
+
+#[test]
+fn a_disk_that_hangs_holds_nobody_up_and_gets_all_later() {
+    mounts::own(|| {
+        let world = World::new(bins!());
+        let mut rtx = world.owner("rtx1080");
+        let well = Receiver::new(200);
+        let folder = rtx.dir.join("home/told");
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join("told.jsonl");
+        let to_file = format!("to = \"file\"\nfile = \"{}\"", file.display());
+        configure(&rtx, &(forward("lines", &to_file) + &forward("well", &webhook(&well))));
+        watch::poll("a test is sent", || {
+            let ran = rtx.agent_command(&["forward", "test", "lines"]);
+            (ran.code == 0).then_some(())
+        });
+        let hang = Hang::over(&folder);
+        want_in_vain(&rtx, &rtx.env_file(), "secret/app/none");
+        watch::poll("the begin", || (well.alarms() == [BEGINS]).then_some(()));
+        watch::poll("it is given up", || {
+            let list = rtx.agent_command(&["forward", "list"]).out;
+            list.contains("its disk does not answer within 15s").then_some(())
+        });
+        let took = delivered(&rtx, &rtx.env_file(), "secret/app/none", "1");
+        assert!(took < SOON, "{took:?}");
+        watch::poll("the end", || (well.alarms() == [BEGINS, ENDS]).then_some(()));
+        // Nor does the thread that waits keep the agent from ending.
+        let asked = Instant::now();
+        rtx.stop();
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+        drop(hang);
+        rtx.start();
+        let states = || -> Vec<String> {
+            let alarms = lines(&file).into_iter().filter(|line| line["event"] == "alarm");
+            alarms.map(|line| line["state"].as_str().unwrap().to_owned()).collect()
+        };
+        watch::poll("both", || (states() == ["begins", "ends"]).then_some(()));
     });
 }
 

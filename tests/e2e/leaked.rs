@@ -55,10 +55,11 @@ fn a_leaked_key_names_hosts_files_and_units_and_what_to_do() {
     assert!(log.lines().filter(|line| line.contains("wrote ")).count() >= 3, "{log}");
     assert!(log.contains(".env (v1), hook ok in 0."), "{log}");
 
-    // A host that has just started tells of its files in its next report.
-    let leaked = watch::poll("every file is known", || {
+    // A host that has just started tells of its files and of what was read in its next report.
+    let leaked = watch::poll("every file and reader is known", || {
         let leaked = blast(&rtx, &[SECRET, "--key", KEY]);
-        (leaked.out.matches("holds it (v1)").count() == 3).then_some(leaked)
+        let files = leaked.out.matches("holds it (v1)").count();
+        (files == 3 && leaked.out.contains("for ghost.service")).then_some(leaked)
     });
     assert_eq!(leaked.code, 2, "{}", leaked.err);
     for name in ["rtx1080", "vps", "thinkpad"] {

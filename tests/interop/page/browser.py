@@ -81,6 +81,17 @@ class Visitor:
         except Error as why:
             assert "ERR_HTTP_RESPONSE_CODE_FAILURE" in why.message or "ERR_CONNECTION_REFUSED" in why.message, why
 
+    def content(self):
+        """What stands in the tab, once it stands."""
+
+        def shown():
+            try:
+                return self.page.content()
+            except Error as why:
+                assert "is navigating" in why.message, why
+
+        return wait("something to see", shown)
+
     def go(self, path):
         self.page.goto(self.origin + path)
 

@@ -206,7 +206,9 @@ fn send(answers: Vec<Recorded>, committed: &Result<(), Failure>) {
 }
 
 fn counted((access, (first, count)): (Fact, (Time, u64))) -> Fact {
-    Fact { at: Some(first), count: Some(count).filter(|count| *count > 1), ..access }
+    // What tells of something earlier says when itself.
+    let at = access.at.or(Some(first));
+    Fact { at, count: Some(count).filter(|count| *count > 1), ..access }
 }
 
 /// Ships what waits whenever something does, until the connection ends.

@@ -85,6 +85,8 @@ pub(super) struct Row {
     pub(super) secret: Option<(Href, Shown)>,
     /// `v12`.
     pub(super) version: Option<String>,
+    /// Why, in the words of who asked.
+    pub(super) reason: Option<Shown>,
     /// In which way a copy came.
     pub(super) way: Option<&'static str>,
     /// What an owner did, in English.
@@ -168,6 +170,7 @@ impl Known {
             deed: deed(&fact.op, lang),
             secret: path.map(|it| (Href::below("/secret", it.as_str()), Shown::line(it))),
             version: fact.ver.filter(|ver| *ver > 0).map(|ver| format!("v{ver}")),
+            reason: fact.reason.as_ref().map(Shown::line),
             way: self.way(fact, lang),
             told: self.told(fact),
             entry: fact.seq.map(|seq| (Href::below("/change", &seq.to_string()), seq)),
@@ -253,9 +256,8 @@ pub(super) fn deed(op: &Op, lang: Lang) -> Shown {
         "undelete" | "local_undelete" => w.undeleted,
         "destroy" | "local_destroy" => w.destroyed,
         "forget" | "local_forget" => w.dropped,
-        "meta_set" => w.meta_set,
+        "meta_set" | "local_meta_set" => w.meta_set,
         "local_metadata" => w.meta_seen,
-        "local_meta_set" => w.meta_set,
         "local_list" => w.listed,
         "local_subkeys" => w.keys_seen,
         "local_applied" => w.applied,
@@ -296,13 +298,14 @@ pub(super) fn deed(op: &Op, lang: Lang) -> Shown {
 
 #[cfg(test)]
 mod tests {
+    use shared::audit::Who;
     use shared::hash::Hash;
 
     use super::*;
 
     fn record(n: u64, op: &str, who: Option<&str>) -> Record {
         let machine = "vps".parse().ok();
-        let who = who.map(shared::audit::Who::lossy);
+        let who = who.map(Who::lossy);
         let fact = Fact { machine, who, ..Fact::new(Op::from(op)) };
         Record { n, nonce: Hash::ZERO, time: Time::from_micros(n * 1_000_000), fact }
     }
@@ -316,6 +319,8 @@ mod tests {
         let mut read = record(1, "local_read", Some("shop[7] uid 1000 (jonas)"));
         read.fact.path = "secret/a".parse().ok();
         read.fact.ver = Some(3);
+        read.fact.agent = Some("claude-code".parse().unwrap());
+        read.fact.reason = Some("Deploy of Ghost".parse().unwrap());
         read.fact.result = Outcome::from("E_DENIED");
         let all = [read, record(2, "report", None), record(3, "report", None)];
         let [reports, read] = &rows(&all, Lang::En)[..] else { panic!("alike ones share a row") };
@@ -323,19 +328,24 @@ mod tests {
             (reports.n, reports.times, &*reports.deed),
             (3, Some(2), "reported how it stands")
         );
-        assert_eq!((&*read.deed, &*read.who), ("read", "shop[7] jonas"));
+        assert_eq!((&*read.deed, &*read.who), ("read", "shop[7] jonas by claude-code"));
+        assert_eq!(read.reason.as_deref(), Some("Deploy of Ghost"));
         assert_eq!((read.version.as_deref(), read.is_refusal), (Some("v3"), true));
         let german = rows(&all, Lang::De);
         assert_eq!(&*german[1].deed, "gelesen:");
     }
 
-    /// A member of the vault chooses what its records say.
+    /// A member of the vault chooses what its records say; what asks is no record if it steers.
     #[test]
     fn nothing_that_others_tell_steers() {
-        let forged = record(1, "\u{1b}[2Jread", Some("x\u{202e}\u{1b}]0;y[1] uid 0"));
+        let hostile = "\u{202e}\u{1b}]0;y";
+        assert!(format!("x{hostile}[1] uid 0").parse::<Who>().is_err());
+        let mut forged = record(1, "\u{1b}[2Jread", None);
+        forged.fact.result = Outcome::from(hostile);
         let shown = &rows(&[forged], Lang::En)[0];
         let steers = |text: &str| text.chars().any(|c| c.is_control() || c == '\u{202e}');
-        assert!(!steers(&shown.deed) && !steers(&shown.who), "{shown:?}");
+        let result = shown.result.as_ref().unwrap();
+        assert!(!steers(&shown.deed) && !steers(result), "{shown:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use shared::audit::AuditHead;
+use shared::audit::{AuditHead, Fact, Op};
 use shared::hash::Hash;
 use shared::keys::VerifyKey;
 use shared::log::Number;
@@ -158,6 +158,17 @@ pub struct Holder {
     pub holds: Vec<u64>,
     /// Versions that do not. Of others this machine does not know.
     pub lacks: Vec<u64>,
+}
+
+impl Holder {
+    /// Tells whether a record is about a version that holds the key, as far as one knows.
+    #[must_use]
+    pub fn concerns(&self, fact: &Fact) -> bool {
+        // What was looked at to find the secrets is no news.
+        let is_look = fact.op == Op::LocalSubkeys;
+        let lacks = fact.ver.is_some_and(|ver| self.lacks.contains(&ver));
+        fact.path.as_ref() == Some(&self.path) && !is_look && !lacks
+    }
 }
 
 /// Query of a verify.

@@ -362,7 +362,7 @@ async fn reads_are_written_down_before_they_are_answered() {
         ("GET /v1/secret/data/app/x", "local_read secret/app/x 1 ok"),
         ("GET /v1/secret/data/app/x?version=7", "local_read secret/app/x 7 missing"),
         ("GET /v1/secret/subkeys/app/x", "local_subkeys secret/app/x 1 ok"),
-        ("GET /v1/secret/metadata/app/x", "local_meta_set secret/app/x 0 ok"),
+        ("GET /v1/secret/metadata/app/x", "local_metadata secret/app/x 0 ok"),
         ("GET /v1/secret/data/home/x", "local_read secret/home/x 0 denied"),
         ("DELETE /v1/secret/data/home/x", "local_delete secret/home/x 0 denied"),
         ("LIST /v1/secret/metadata", "local_list secret/* 0 ok"),

@@ -159,6 +159,7 @@ async fn what_is_told_of_files_goes_along_with_a_report() {
     vps.engine.settle().await.unwrap();
     let reads = world.server.data().reads.clone();
     assert_eq!(reads.iter().map(told).collect::<Vec<_>>(), [(Some(1), true, None)]);
+    assert_eq!(reads[0].at, Some(Time::from_micros(5)), "when it was, not when it was told");
     world.server.data().reported.takes_along = true;
     vps.engine.record(applied(2)).await.unwrap();
     vps.exchange().await;

@@ -7,6 +7,8 @@
   const news = new EventSource(main().dataset.live);
   let busy = false;
   let due = false;
+  // What somebody has typed or chosen stays: the page stands still from then on.
+  let typed = false;
 
   const note = document.getElementById("ended");
   const lost = (is) => { note.textContent = is ? note.dataset.text : ""; };
@@ -16,9 +18,10 @@
   };
 
   // What has the focus keeps it: the same place of the same kind in the new content.
-  const places = (within) => [...within.querySelectorAll("a, button, [tabindex]")];
+  const places = (within) => [...within.querySelectorAll("a, button, input, select, summary, [tabindex]")];
 
   const renew = async () => {
+    if (typed) return;
     if (busy || document.hidden) {
       due = true;
       return;
@@ -33,7 +36,7 @@
       const text = await answer.text();
       const next = new DOMParser().parseFromString(text, "text/html").querySelector("main");
       const now = main();
-      if (!next || next.innerHTML === now.innerHTML) return;
+      if (typed || !next || next.innerHTML === now.innerHTML) return;
       const at = places(now).indexOf(document.activeElement);
       const left = [...now.querySelectorAll(".wide")].map((it) => it.scrollLeft);
       now.replaceWith(document.adoptNode(next));
@@ -50,5 +53,6 @@
   news.addEventListener("change", renew);
   news.addEventListener("end", end);
   news.addEventListener("error", renew);
+  document.addEventListener("input", () => { typed = true; });
   document.addEventListener("visibilitychange", () => { if (due) renew(); });
 })();

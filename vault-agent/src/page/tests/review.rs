@@ -32,6 +32,12 @@ async fn filters_that_cannot_be_meant_are_named() {
     assert!(page.contains("names no time") && !page.contains("<b>"), "{page}");
     let page = world.screen("/audit?op=%3Cb%3E", "de").await;
     assert!(page.contains("Kein Vorgang heißt") && !page.contains("<b>"), "{page}");
+    let page = world.screen("/audit?key=NONE%3Cb%3E&since=monda", "en").await;
+    assert!(page.contains("No secret that this host reads has a key NONE"), "{page}");
+    assert!(!page.contains("<b>"), "{page}");
+    world.put(&[("secret/app", r#"{"KEY":"v"}"#)]).await;
+    let page = world.screen("/audit?key=K*&since=monda", "en").await;
+    assert!(page.contains("K* is a key of secret/app.") && page.contains("--key"), "{page}");
     for bad in ["/events/audit", "/events/audit?after=x", "/events/audit?after=1&since=monda"] {
         assert_eq!(world.get(bad).await.status, 400, "{bad}");
     }

@@ -14,12 +14,14 @@ use crate::page::parts::{cut, number};
 use crate::page::records::{Known, Row};
 use crate::page::site::Visit;
 use crate::page::words::{Lang, Words, catalogue, fill};
-use machine::local::Vouched;
+use machine::local::{Holders, Vouched};
 
 pub(in crate::page) use search::{Filter, OPS};
 
 /// Machines whose signed heads are told.
 const MACHINES: usize = 24;
+/// Secrets that hold a key and are named.
+const SECRETS: usize = 24;
 
 catalogue! {
     /// Words of the audit log.
@@ -28,6 +30,13 @@ catalogue! {
     caption = "Who did what, the newest first", "Wer was getan hat, das Neueste zuerst";
     path = "Secret", "Geheimnis";
     path_hint = "* stands for any text", "* steht für jeden Text";
+    key = "Key", "Schlüssel";
+    held = "{} is a key of {}.", "{} ist ein Schlüssel von {}.";
+    not_held = "No secret that this host reads has a key {}.",
+        "Kein Geheimnis, das dieses System liest, hat einen Schlüssel {}.";
+    alike = "There is {}.", "Es gibt {}.";
+    unread = "Not on this host, and not looked into: secrets {}, earlier versions {}.",
+        "Nicht auf diesem System, und nicht angesehen: Geheimnisse {}, frühere Versionen {}.";
     machine = "Machine", "System";
     op = "Operation", "Vorgang";
     any = "all", "alle";
@@ -44,6 +53,7 @@ catalogue! {
     clear = "All records", "Alles zeigen";
     record = "Record", "Nummer";
     who = "Who", "Wer";
+    reason = "reason", "Grund";
     refused = "refused", "abgelehnt";
     change = "change {}", "Änderung {}";
     older = "Older records", "Ältere Zeilen";
@@ -56,8 +66,8 @@ catalogue! {
     no_time = "`{}` names no time: use 24h, 2026-11-01 or 2026-11-01T08:00:00Z.",
         "`{}` nennt keine Zeit: 24h, 2026-11-01 oder 2026-11-01T08:00:00Z.";
     no_op = "No operation is called `{}`.", "Kein Vorgang heißt `{}`.";
-    verified_by = "verified to {} by {} machines", "geprüft bis {} von {} Systemen";
-    verified_by_one = "verified to {} by {}", "geprüft bis {} von {}";
+    verified_by = "Verified to {} by {} machines", "Geprüft bis {} von {} Systemen";
+    verified_by_one = "Verified to {} by {}", "Geprüft bis {} von {}";
     not_verified = "The chain has not been verified yet.", "Die Kette ist noch nicht geprüft.";
     each = "Each machine follows the chain and signs how far: {}.",
         "Jedes System folgt der Kette und unterschreibt, wie weit: {}.";
@@ -90,6 +100,7 @@ struct AuditPage {
     fault: Option<Shown>,
     /// What was asked for, by name.
     path: Shown,
+    key: Shown,
     machine: Shown,
     process: Shown,
     user: Shown,
@@ -97,6 +108,8 @@ struct AuditPage {
     until: Shown,
     denied: bool,
     is_filtered: bool,
+    /// Which secrets hold the key that is asked for.
+    held: Option<Shown>,
     ops: Vec<Choice>,
     rows: Vec<Row>,
     nothing: Option<String>,
@@ -110,9 +123,14 @@ pub(in crate::page) async fn show(visit: &Visit<'_>) -> Viewed {
     let Visit { lang, now, site, .. } = *visit;
     let (t, w) = (Words::of(lang), Audit::of(lang));
     let filter = Filter::read(&visit.query);
+    let holders = match filter.key.as_str() {
+        "" => None,
+        key => Some(site.engine.holders(key).await.map_err(Fault::broken)?),
+    };
     let (found, fault) = match filter.query(now) {
         Ok(query) => {
-            let found = search::search(&site.engine, &filter, query).await;
+            let of_key = holders.as_ref().map(|it| it.secrets.as_slice());
+            let found = search::search(&site.engine, &filter, of_key, query).await;
             (found.map_err(Fault::broken)?, None)
         }
         Err(wrong) => (search::Found::default(), Some(told(&wrong, lang))),
@@ -137,6 +155,7 @@ pub(in crate::page) async fn show(visit: &Visit<'_>) -> Viewed {
         each,
         fault,
         path: filter.path.as_str().into(),
+        key: filter.key.as_str().into(),
         machine: filter.machine.as_str().into(),
         process: filter.process.as_str().into(),
         user: filter.user.as_str().into(),
@@ -144,6 +163,7 @@ pub(in crate::page) async fn show(visit: &Visit<'_>) -> Viewed {
         until: filter.until.as_str().into(),
         denied: filter.denied,
         is_filtered: !filter.is_empty(),
+        held: holders.map(|holders| held(&filter.key, &holders, lang)),
         ops: choices(&filter.op, lang),
         older: found.older.map(|n| filter.href("/audit", n)),
         newest: filter.before.map(|_| filter.newest("/audit")),
@@ -152,6 +172,24 @@ pub(in crate::page) async fn show(visit: &Visit<'_>) -> Viewed {
         nothing,
     };
     Ok(html(StatusCode::OK, &page))
+}
+
+/// Says which secrets hold a key, as far as this machine can tell.
+fn held(key: &str, holders: &Holders, lang: Lang) -> Shown {
+    let w = Audit::of(lang);
+    let Holders { secrets, unread, earlier, alike, .. } = holders;
+    let paths = secrets.iter().map(|holder| holder.path.to_string()).collect();
+    let (mut paths, more): (Vec<String>, _) = cut(paths, SECRETS, lang);
+    paths.extend(more);
+    let mut text = match paths.as_slice() {
+        [] => vec![fill(w.not_held, &[key])],
+        paths => vec![fill(w.held, &[key, &paths.join(", ")])],
+    };
+    text.extend((!alike.is_empty()).then(|| fill(w.alike, &[&alike.join(", ")])));
+    let hidden = [*unread, *earlier].map(|n| number(n, lang));
+    let is_hidden = *unread + *earlier > 0;
+    text.extend(is_hidden.then(|| fill(w.unread, &[&hidden[0], &hidden[1]])));
+    text.join(" ").into()
 }
 
 fn told(wrong: &search::Wrong, lang: Lang) -> Shown {
@@ -207,6 +245,7 @@ fn choices(chosen: &str, lang: Lang) -> Vec<Choice> {
 fn todo(filter: &Filter) -> String {
     let flags = [
         ("path", &filter.path),
+        ("key", &filter.key),
         ("machine", &filter.machine),
         ("op", &filter.op),
         ("process", &filter.process),

@@ -73,9 +73,11 @@ catalogue! {
 #[derive(Debug)]
 struct Done {
     deed: Shown,
-    /// In English, as the log is told.
-    what: Shown,
     secret: Option<(Href, Shown)>,
+    /// `v12`.
+    version: Option<String>,
+    /// In English, as the log is told, where that says more.
+    what: Option<Shown>,
 }
 
 /// The way of one version to the hosts.
@@ -172,9 +174,11 @@ fn of_secret(seq: u64, path: &SecretPath) -> Href {
 
 fn done(told: &OpTold, lang: Lang) -> Done {
     let secret = told.path.as_ref();
+    let is_put = told.op == "put" && secret.is_some() && told.ver.is_some();
     Done {
         deed: deed(&Op::from(told.op.as_str()), lang),
-        what: told.what.as_str().into(),
+        version: told.ver.filter(|_| is_put).map(|ver| format!("v{ver}")),
+        what: (!is_put).then(|| told.what.as_str().into()),
         secret: secret.map(|path| (Href::below("/secret", path.as_str()), Shown::line(path))),
     }
 }

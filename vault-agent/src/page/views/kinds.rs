@@ -86,7 +86,7 @@ pub(super) struct Wrong {
     pub(super) host: Option<Shown>,
     pub(super) target: Option<Shown>,
     /// In English, as the command line says it.
-    pub(super) text: Shown,
+    pub(super) text: Vec<Piece>,
     pub(super) since: Option<When>,
     /// What to do, in English too.
     pub(super) todo: Vec<Piece>,
@@ -105,7 +105,7 @@ pub(super) fn wrong(place: usize, finding: &Finding, now: Time, lang: Lang) -> W
         code,
         host: machine.as_ref().map(Shown::line),
         target: target.as_ref().map(Shown::from),
-        text: text.into(),
+        text: pieces(text),
         since: since.map(|at| When::new(at, now, lang)),
         todo: pieces(todo),
     }

@@ -142,7 +142,8 @@ pub(in crate::page) async fn show(visit: &Visit<'_>) -> Viewed {
     Ok(html(StatusCode::OK, &page))
 }
 
-fn of_secret(path: &str) -> Href {
+/// Returns where it stands at which hours a secret is read.
+pub(super) fn of_secret(path: &str) -> Href {
     Href::own("/readers").with("secret", path).at("hours")
 }
 

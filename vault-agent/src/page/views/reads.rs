@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use host::shown::Shown;
-use shared::audit::{Op, Record};
+use shared::audit::Op;
 use shared::path::SecretPath;
 use tokio::time::timeout;
 
-use crate::page::parts::{When, line};
+use crate::page::records::{Known, Row, read};
 use crate::page::site::Visit;
-use machine::local::AuditQuery;
+use machine::local::{AuditPage, AuditQuery};
 
 /// Records that are shown.
 const MOST: u64 = 20;
@@ -18,21 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What a machine must be able to read to see audit records.
 const AUDIT_PATH: &str = "sys/audit";
 
-/// One read.
-#[derive(Debug)]
-pub(super) struct Read {
-    pub(super) when: When,
-    pub(super) host: Shown,
-    pub(super) who: Shown,
-    pub(super) version: Shown,
-    pub(super) result: Shown,
-}
-
 /// What is known of the reads of a secret.
 #[derive(Debug)]
 pub(super) enum Reads {
-    /// The newest ones, the newest first, and whether there are more.
-    Known(Vec<Read>, bool),
+    /// The newest ones, the newest first.
+    Known(Vec<Row>),
     /// This machine may not see audit records.
     Denied,
     /// Why nothing is known.
@@ -57,17 +48,16 @@ pub(super) async fn of(visit: &Visit<'_>, path: &SecretPath) -> Reads {
         Ok(Err(why)) => return Reads::Unknown(Shown::line(format_args!("{why:#}"))),
         Err(_) => return Reads::Unknown(Shown::own("no answer in time")),
     };
-    let reads = page.records.iter().rev().filter_map(|text| {
-        let Record { time, fact, .. } = Record::parse(text.as_bytes()).ok()?;
-        // `*` in a query stands for any text: a path that holds one finds others too.
-        let read = Read {
-            when: When::new(fact.at.unwrap_or(time), visit.now, visit.lang),
-            host: fact.machine.as_ref().map(line).unwrap_or_default(),
-            who: fact.who.as_ref().map(line).unwrap_or_default(),
-            version: fact.ver.map(|ver| line(format_args!("v{ver}"))).unwrap_or_default(),
-            result: line(&fact.result),
-        };
-        (fact.path.as_ref() == Some(path)).then_some(read)
-    });
-    Reads::Known(reads.collect(), page.more)
+    match told(visit, path, page).await {
+        Ok(rows) => Reads::Known(rows),
+        Err(why) => Reads::Unknown(Shown::line(format_args!("{why:#}"))),
+    }
+}
+
+async fn told(visit: &Visit<'_>, path: &SecretPath, page: AuditPage) -> Result<Vec<Row>> {
+    let mut records = read(page)?;
+    // `*` in a query stands for any text: a path that holds one finds others too.
+    records.retain(|record| record.fact.path.as_ref() == Some(path));
+    let known = Known::of(&visit.site.engine, &records).await?;
+    Ok(known.rows(&records, visit.now, visit.lang))
 }

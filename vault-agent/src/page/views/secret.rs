@@ -13,12 +13,14 @@ use shared::path::SecretPath;
 use shared::time::Time;
 
 use super::opened::{self, Opened, open};
-use super::reads::{self, Read, Reads};
+use super::readers;
+use super::reads::{self, Reads};
 use super::rotation::Day;
 use crate::page::answer::html;
 use crate::page::frame::{Fault, Frame, Screen, Viewed};
 use crate::page::href::{Fields, Href};
 use crate::page::parts::{When, cut, line};
+use crate::page::records::Row;
 use crate::page::site::Visit;
 use crate::page::words::{Words, catalogue, fill};
 use machine::local::Removed;
@@ -32,7 +34,7 @@ catalogue! {
     /// Words of one secret.
     One:
     newest = "Newest version", "Neueste Version";
-    age = "Age", "Alter";
+    written = "Written", "Geschrieben";
     due = "Rotation", "Rotation";
     not_set = "rotate_after is not set", "rotate_after ist nicht gesetzt";
     issuer = "Issuer", "Aussteller";
@@ -65,18 +67,21 @@ catalogue! {
     did_read = "Who read it", "Wer es gelesen hat";
     reads_caption = "The newest reads, by whichever way it was delivered",
         "Die neuesten Lesevorgänge, auf welchem Weg auch immer";
-    process = "Process", "Prozess";
+    who = "Who", "Wer";
+    reason = "reason", "Grund";
     result = "Result", "Ergebnis";
     never_read = "It was never read, as far as the audit log goes back.",
         "Es wurde nie gelesen, soweit das Protokoll zurückreicht.";
-    more_reads = "There are more", "Es gibt mehr";
+    all_records = "All its records", "Alle Zeilen darüber";
+    hours = "At which hours it is read", "Zu welchen Stunden es gelesen wird";
     no_audit = "This host may not see the audit log. An admin gives the right with",
         "Dieses System darf das Protokoll nicht sehen. Ein Admin gibt das Recht mit";
     reads_unknown = "The audit log cannot be asked: {}", "Das Protokoll lässt sich nicht fragen: {}";
     known_to_gone = "Known to removed machines", "Entfernten Systemen bekannt";
     known_text = "They could read the value that is in use. Change it at its issuer.",
         "Sie konnten den Wert lesen, der in Gebrauch ist. Beim Aussteller ändern.";
-    todo = "`vault kv get {}`, `vault kv history {}`", "`vault kv get {}`, `vault kv history {}`";
+    todo = "`vault kv get {}`, `vault kv history {}`, `vault audit log --path {}`",
+        "`vault kv get {}`, `vault kv history {}`, `vault audit log --path {}`";
 }
 
 /// One version.
@@ -125,6 +130,7 @@ struct SecretPage {
     path: Shown,
     action: Href,
     folder: Href,
+    folder_name: Shown,
     newest: u64,
     age: Option<When>,
     day: Option<Shown>,
@@ -140,10 +146,10 @@ struct SecretPage {
     more_versions: Option<String>,
     readers: Vec<Shown>,
     more_readers: Option<String>,
-    reads: Vec<Read>,
-    more_reads: bool,
+    reads: Vec<Row>,
     no_reads: Option<(Shown, Option<Shown>)>,
-    audit: Shown,
+    audit: Href,
+    hours: Href,
     knowers: Vec<Knower>,
 }
 
@@ -205,31 +211,38 @@ fn page(
     let Told { newest, created, versions, mut texts, day, readers, .. } = told;
     let (keys, no_keys) = keys(opened, w);
     let (keys, more_keys) = cut(keys, MOST, lang);
-    let (reads, more_reads, no_reads) = match reads {
-        Reads::Known(reads, more) => {
+    let (reads, no_reads) = match reads {
+        Reads::Known(reads) => {
             let never = reads.is_empty().then(|| (Shown::own(w.never_read), None));
-            (reads, more, never)
+            (reads, never)
         }
         Reads::Denied => {
             let command = "vault access set NAME --read …,sys/audit";
-            (Vec::new(), false, Some((Shown::own(w.no_audit), Some(Shown::own(command)))))
+            (Vec::new(), Some((Shown::own(w.no_audit), Some(Shown::own(command)))))
         }
         Reads::Unknown(why) => {
             let text = Shown::line(fill(w.reads_unknown, &[&why]));
-            (Vec::new(), false, Some((text, None)))
+            (Vec::new(), Some((text, None)))
         }
     };
     let shell = quoted(path.as_str());
     let (versions, more_versions) = cut(versions, MOST, lang);
     let (readers, more_readers) = cut(readers, MOST, lang);
     let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let folder = format!("{folder}/");
     SecretPage {
-        frame: Frame::new(visit, Screen::Secrets, line(path), &fill(w.todo, &[&shell, &shell])),
+        frame: Frame::new(
+            visit,
+            Screen::Secrets,
+            line(path),
+            &fill(w.todo, &[&shell, &shell, &shell]),
+        ),
         t,
         w,
         path: line(path),
         action: Href::below("/secret", path.as_str()),
-        folder: Href::own("/secrets").with("below", &format!("{folder}/")),
+        folder: Href::own("/secrets").with("below", &folder),
+        folder_name: folder.into(),
         newest,
         age: created.map(|at| When::new(at, now, lang)),
         is_due: day.as_ref().is_some_and(|day| day.is_near(now)),
@@ -245,9 +258,9 @@ fn page(
         readers,
         more_readers,
         reads,
-        more_reads,
         no_reads,
-        audit: Shown::line(format_args!("vault audit log --path {shell} --op read")),
+        audit: Href::own("/audit").with("path", path.as_str()),
+        hours: readers::of_secret(path.as_str()),
         knowers,
     }
 }

@@ -267,10 +267,7 @@ fn is_result(record: &Record, wanted: &str) -> bool {
 /// Tells whether a record is about a version that holds the key, as far as one knows.
 fn holds(all: &BTreeMap<String, Holder>, Record { fact, .. }: &Record) -> bool {
     let holder = fact.path.as_ref().and_then(|path| all.get(path.as_str()));
-    let is_lacking = |ver| holder.is_some_and(|holder| holder.lacks.contains(&ver));
-    // What was looked at to find the secrets is no news.
-    let is_look = fact.op == Op::LocalSubkeys;
-    holder.is_some() && !is_look && !fact.ver.is_some_and(is_lacking)
+    holder.is_some_and(|holder| holder.concerns(fact))
 }
 
 /// Tells whether a word names an operation that this program knows, as told by a machine at least.

@@ -9,7 +9,7 @@ use shared::time::Time;
 use crate::engine::Engine;
 use crate::page::href::{Fields, Href};
 use crate::page::records::read;
-use machine::local::AuditQuery;
+use machine::local::{AuditQuery, Holder};
 use machine::who;
 
 /// Records on a screen.
@@ -28,6 +28,8 @@ pub(in crate::page) const OPS: [&str; 5] = ["", "read", "write", "act", "applied
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::page) struct Filter {
     pub(super) path: String,
+    /// A key, of which the secrets and versions that hold it are meant; `*` stands for any text.
+    pub(super) key: String,
     pub(super) machine: String,
     pub(super) op: String,
     pub(super) process: String,
@@ -70,6 +72,7 @@ impl Filter {
         };
         Self {
             path: text("path"),
+            key: text("key"),
             machine: text("machine"),
             op: text("op"),
             process: text("process"),
@@ -87,7 +90,8 @@ impl Filter {
 
     /// Tells whether records to come belong to what is shown.
     pub(super) const fn is_open_ended(&self) -> bool {
-        self.before.is_none() && self.until.is_empty()
+        // Which secrets hold a key is not looked up again and again.
+        self.before.is_none() && self.until.is_empty() && self.key.is_empty()
     }
 
     /// Returns the address of the same filter, with its records before `n`, or after it for news.
@@ -98,10 +102,12 @@ impl Filter {
 
     /// Returns the address of the same filter with its newest records.
     pub(super) fn newest(&self, path: &'static str) -> Href {
-        let Self { path: of, machine, op, process, user, since, until, denied, before: _ } = self;
+        let Self { path: of, key, machine, op, process, user, since, until, denied, before: _ } =
+            self;
         let denied = if *denied { "1" } else { "" };
         let all = [
             ("path", of.as_str()),
+            ("key", key),
             ("machine", machine),
             ("op", op),
             ("process", process),
@@ -140,7 +146,7 @@ impl Filter {
 
     /// Tells whether the server finds what is wanted and nothing else.
     const fn is_exact(&self) -> bool {
-        self.process.is_empty() && self.user.is_empty()
+        self.process.is_empty() && self.user.is_empty() && self.key.is_empty()
     }
 
     /// Tells whether a record is wanted that the server has found.
@@ -174,7 +180,21 @@ fn time(text: &str, now: Time) -> Result<Option<Time>, Wrong> {
 ///
 /// # Errors
 /// If there is no connection, or this machine may not read the audit log.
-pub(super) async fn search(engine: &Engine, filter: &Filter, query: AuditQuery) -> Result<Found> {
+pub(super) async fn search(
+    engine: &Engine,
+    filter: &Filter,
+    holders: Option<&[Holder]>,
+    query: AuditQuery,
+) -> Result<Found> {
+    let only = match holders {
+        Some([]) => return Ok(Found::default()),
+        Some([only]) => Some(only.path.to_string()),
+        Some(_) | None => None,
+    };
+    let query = AuditQuery { path: query.path.or(only), ..query };
+    let is_held = |record: &Record| {
+        holders.is_none_or(|all| all.iter().any(|holder| holder.concerns(&record.fact)))
+    };
     let limit = if filter.is_exact() { SHOWN as u64 } else { LOOKED };
     let mut query = AuditQuery { limit: Some(limit), ..query };
     let mut found = Found::default();
@@ -186,7 +206,7 @@ pub(super) async fn search(engine: &Engine, filter: &Filter, query: AuditQuery) 
         let mut records = read(page)?;
         found.looked += records.len() as u64;
         let oldest = records.first().map(|record| record.n);
-        records.retain(|record| filter.keeps(record));
+        records.retain(|record| filter.keeps(record) && is_held(record));
         let too_many = (records.len() + found.records.len()).saturating_sub(SHOWN);
         records.drain(..too_many);
         let first = records.first().map(|record| record.n);
@@ -208,11 +228,11 @@ mod tests {
 
     #[test]
     fn filters_stand_in_a_stable_address() {
-        let text = "path=secret%2Fa*&op=read&since=24h&denied=1&before=7&machine=&other=x";
+        let text = "path=secret%2Fa*&key=A*&op=read&since=24h&denied=1&before=7&machine=&other=x";
         let filter = Filter::read(&Fields::read(text));
         assert_eq!((filter.path.as_str(), filter.before), ("secret/a*", Some(7)));
         let href = filter.href("/audit", 5).to_string();
-        assert_eq!(href, "/audit?path=secret/a%2A&op=read&since=24h&denied=1&before=5");
+        assert_eq!(href, "/audit?path=secret/a%2A&key=A%2A&op=read&since=24h&denied=1&before=5");
         let again = Filter::read(&Fields::read(href.split_once('?').unwrap().1));
         assert_eq!(again, Filter { before: Some(5), ..filter });
         assert!(!again.is_open_ended() && !again.is_empty());

@@ -4,9 +4,11 @@ use host::clock;
 use host::shown::Shown;
 use shared::time::Time;
 
-/// Width of the axis, of the names before it, and height of a lane, in units of the picture.
+/// Width of the axis, of a letter of the names before it and of what is around them, and height of
+/// a lane, in units of the picture.
 const AXIS: f64 = 520.0;
-const LEFT: usize = 150;
+const LETTER: usize = 7;
+const AROUND: usize = 24;
 const LANE: usize = 26;
 const TOP: usize = 26;
 /// Longest name that fits before the axis, in characters.
@@ -100,6 +102,8 @@ pub(super) struct Scale {
     signed: Time,
     /// Milliseconds at its end.
     end: f64,
+    /// Where it begins, behind the names.
+    left: usize,
 }
 
 /// A lane of the picture, and a row of the table.
@@ -145,7 +149,8 @@ impl Scale {
         let times = tracks.iter().flat_map(Track::times).chain([stored]).flatten();
         // A host may tell any time it likes: the others are still to be seen.
         let last = times.map(|at| after(signed, at).min(LONGEST)).fold(100.0, f64::max);
-        Self { signed, end: last * 1.1 }
+        let longest = tracks.iter().map(|it| it.host.chars().count()).max().unwrap_or_default();
+        Self { signed, end: last * 1.1, left: AROUND + LETTER * longest.min(NAME) }
     }
 
     pub(super) fn moment(&self, at: Time) -> Moment {
@@ -163,7 +168,7 @@ impl Scale {
     )]
     fn place(&self, ms: f64) -> usize {
         let part = (1.0 + ms.max(0.0)).log10() / (1.0 + self.end).log10();
-        LEFT + (part.clamp(0.0, 1.0) * AXIS) as usize
+        self.left + (part.clamp(0.0, 1.0) * AXIS) as usize
     }
 
     /// Draws the lanes.
@@ -172,7 +177,7 @@ impl Scale {
             tracks.iter().enumerate().map(|(at, track)| self.lane(at, stored, track)).collect();
         let ticks = TICKS.into_iter().filter(|(ms, _)| *ms <= self.end);
         Chart {
-            width: LEFT + 560,
+            width: self.left + 560,
             height: TOP + lanes.len() * LANE + 6,
             ticks: ticks.map(|(ms, name)| (self.place(ms), name)).collect(),
             stored: stored.map(|at| self.x(at)),
@@ -290,7 +295,9 @@ mod tests {
         let scale = Scale::of(at(0), Some(at(2)), std::slice::from_ref(&track));
         let chart = scale.chart(Some(at(2)), &[track]);
         let lane = &chart.lanes[0];
-        assert!(lane.bars.iter().all(|bar| bar.x >= LEFT && bar.x + bar.width <= chart.width));
+        assert!(
+            lane.bars.iter().all(|bar| bar.x >= scale.left && bar.x + bar.width <= chart.width)
+        );
         assert_eq!(
             lane.bars.iter().map(|bar| bar.kind).collect::<Vec<_>>(),
             ["wait", "write", "failed"]
