@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use anyhow::Result;
-use shared::audit::Who;
+use shared::audit::{Asker, Who};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -71,11 +71,14 @@ impl Page {
     ///
     /// # Errors
     /// If the port cannot be listened on, or the agent is ending.
-    pub async fn link(&self, who: &Who, through: Option<u16>) -> Result<UiLink> {
+    pub async fn link(&self, by: &Asker, through: Option<u16>) -> Result<UiLink> {
         let mut open = self.0.open.lock().await;
         let site = self.0.opened(&mut open).await?;
         let port = through.unwrap_or(site.port);
-        let opener = Opener { who: as_page(who), port, user: user(who).filter(|uid| *uid != 0) };
+        let who = &by.who;
+        let user = user(who).filter(|uid| *uid != 0);
+        let by = Asker { who: as_page(who), ..by.clone() };
+        let opener = Opener { by, port, user };
         let token = site.sessions.link(opener, Instant::now());
         site.changed.notify_one();
         // It is known by the time that the browser asks.

@@ -54,6 +54,10 @@ pub(super) async fn answer(site: &Arc<Site>, ends: Ends, request: Request<Body>)
     let session =
         cookie.and_then(|cookie| site.sessions.find(cookie, port, only_looks, Instant::now()));
     let Some(session) = session else { return no_session(&parts.headers) };
+    if !session.opener.lets(site.owners.of(ends).await.map(|owner| owner.uid)) {
+        tracing::warn!("a session of the page was shown by another user");
+        return no_session(&parts.headers);
+    }
     if is_stream && parts.method == Method::GET {
         let query = Fields::read(parts.uri.query().unwrap_or_default());
         return live::stream(site, &session, (path != "/events").then_some(&query));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use shared::audit::Who;
+use shared::audit::Asker;
 use shared::hash::Hash;
 use shared::keys;
 use subtle::ConstantTimeEq as _;
@@ -36,8 +36,8 @@ pub(super) fn random() -> Zeroizing<String> {
 /// Who asked for a link, and how they reach the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Opener {
-    /// Process and user, for the audit log.
-    pub(super) who: Who,
+    /// Process and user, the AI agent that it works for and why it asked, for the audit log.
+    pub(super) by: Asker,
     /// The port that the browser sees.
     pub(super) port: u16,
     /// The user whose processes alone may open the link; `None` for any: root's is for whichever
@@ -46,9 +46,10 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// Tells whether a process of this user may open the link. Its text may be seen by others of
-    /// this host, in the arguments of the program that starts the browser.
-    fn lets(&self, user: Option<u32>) -> bool {
+    /// Tells whether a process of this user may open the link, or use the session. The text of a
+    /// link may be seen by others of this host, in the arguments of the program that starts the
+    /// browser.
+    pub(super) fn lets(&self, user: Option<u32>) -> bool {
         self.user.is_none_or(|own| user == Some(own) || user == Some(0))
     }
 }
@@ -179,7 +180,10 @@ impl Sessions {
             }
             return None;
         };
-        let opener = inner.links.remove(at).opener;
+        let mut opener = inner.links.remove(at).opener;
+        // Cookies know no ports: whatever else listens on this host's loopback is shown them. So a
+        // session is of the user who has opened it, root's too.
+        opener.user = opener.user.or(user);
         inner.guesses = 0;
         let cookie = random();
         if inner.open.len() >= SESSIONS {
@@ -253,13 +257,15 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
+    use shared::audit::Who;
+
     use super::*;
 
     const IDLE: Duration = Duration::from_mins(30);
     const PORT: u16 = 4711;
 
     fn opener() -> Opener {
-        Opener { who: Who::lossy("vault ui[1] uid 0"), port: PORT, user: None }
+        Opener { by: Who::lossy("vault ui[1] uid 0").into(), port: PORT, user: None }
     }
 
     fn start() -> (Sessions, Instant) {
@@ -375,5 +381,16 @@ mod tests {
         assert_eq!(session.lang(), None);
         session.choose(Lang::De);
         assert_eq!(session.lang(), Some(Lang::De));
+    }
+
+    #[test]
+    fn a_session_is_of_the_user_who_has_opened_it() {
+        let (sessions, now) = (Sessions::new(IDLE), Instant::now());
+        let token = sessions.link(opener(), now);
+        let cookie = sessions.open(&token, (PORT, Some(1000)), now).unwrap();
+        let opened = sessions.find(&cookie, PORT, false, now).unwrap();
+        let lets = |user| opened.opener.lets(user);
+        assert!(lets(Some(1000)) && lets(Some(0)));
+        assert!(!lets(Some(1001)) && !lets(None), "whoever else is shown the cookie");
     }
 }

@@ -63,7 +63,7 @@ impl World {
 
     /// Makes a link, and returns what stands behind `/open/`.
     pub(super) fn link(&self) -> String {
-        let opener = Opener { who: Who::lossy(WHO), port: PORT, user: None };
+        let opener = Opener { by: Who::lossy(WHO).into(), port: PORT, user: None };
         self.site.sessions.link(opener, tokio::time::Instant::now()).to_string()
     }
 

@@ -110,8 +110,11 @@ async fn record(visit: &Visit<'_>, exposure: &Exposure) -> Result<(), Fault> {
     let secrets = exposure.secrets.iter().filter(|secret| !secret.keys.is_empty());
     looked_at.extend(secrets.map(|it| (it.path.clone(), it.versions.last().copied())));
     for (path, ver) in looked_at {
-        let (who, path) = (Some(visit.session.opener.who.clone()), Some(path));
-        let looked = Fact { who, path, ver, ..Fact::new(Op::LocalSubkeys) };
+        let looked = Fact {
+            path: Some(path),
+            ver,
+            ..Fact::new(Op::LocalSubkeys).by(&visit.session.opener.by)
+        };
         visit.site.engine.record(looked).await.map_err(Fault::broken)?;
     }
     Ok(())

@@ -61,8 +61,8 @@ pub(super) async fn open(
             Err(why) => (Outcome::Unavailable, Opened::Unavailable(Shown::line(why))),
         }
     };
-    let (who, at) = (Some(visit.session.opener.who.clone()), Some(path.clone()));
-    let fact = Fact { who, path: at, ver: Some(ver), result: outcome, ..Fact::new(op) };
+    let fact = Fact::new(op).by(&visit.session.opener.by);
+    let fact = Fact { path: Some(path.clone()), ver: Some(ver), result: outcome, ..fact };
     engine.record(fact).await.map_err(Fault::broken)?;
     Ok(opened)
 }
