@@ -68,9 +68,11 @@ pub(super) struct Reader {
 }
 
 impl Host {
-    /// Tells whether one of its files holds the value now, as far as it is one of those who can.
+    /// Tells whether one of its files holds the value now or may hold it, as far as it is one of
+    /// those who can tell.
     pub(super) fn holds(&self) -> bool {
-        self.removed.is_none() && self.files.iter().any(|file| matches!(file.now, Now::Holds(_)))
+        let may = |file: &File| matches!(file.now, Now::Holds(_) | Now::Unknown);
+        self.removed.is_none() && self.files.iter().any(may)
     }
 }
 
