@@ -20,7 +20,7 @@ use machine::local::{
 };
 
 /// What a machine must be able to read to see audit records.
-const AUDIT_PATH: &str = shared::scan::REVIEWERS;
+pub(super) const AUDIT_PATH: &str = shared::scan::REVIEWERS;
 
 /// How long a request for news is held: shorter than the agent may take to end.
 const HELD: Duration = Duration::from_secs(4);

@@ -1,5 +1,6 @@
 //! `agent/ui`: links to the page, for who may ask for a review.
 
+use super::agent::AUDIT_PATH;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::kv::require_reason;
@@ -32,7 +33,7 @@ async fn link(call: &mut Call<'_>, page: &Page) -> Result<ApiAnswer, ApiFault> {
         return Err(ApiFault::Refused("a tunnel has a port of its own, not 0".to_owned()));
     }
     // Whoever has the page open reads by it: why, they say here.
-    let reviewed = "sys/audit".parse()?;
+    let reviewed = AUDIT_PATH.parse()?;
     require_reason(call, Op::LocalRead, &reviewed).await?;
     let link = page.link(&call.caller.by, through).await;
     Ok(envelope::plain(&link.map_err(|why| {

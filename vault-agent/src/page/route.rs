@@ -55,7 +55,7 @@ pub(super) async fn answer(site: &Arc<Site>, ends: Ends, request: Request<Body>)
         cookie.and_then(|cookie| site.sessions.find(cookie, port, only_looks, Instant::now()));
     let Some(session) = session else { return no_session(&parts.headers) };
     if !session.opener.lets(site.owners.of(ends).await.map(|owner| owner.uid)) {
-        tracing::warn!("a session of the page was shown by another user");
+        tracing::debug!("a session of the page was shown by another user");
         return no_session(&parts.headers);
     }
     if is_stream && parts.method == Method::GET {
@@ -151,7 +151,8 @@ async fn open(site: &Site, parts: &Parts, token: &str, (port, ends): (u16, Ends)
             see_other("/", Some(&text))
         }
         None => {
-            tracing::warn!("a link to the page was wrong, used or over");
+            // Anybody of this host can try one as often as they like.
+            tracing::debug!("a link to the page was wrong, used or over");
             no_session(&parts.headers)
         }
     }

@@ -174,6 +174,10 @@ impl Sessions {
             }
         }
         let Some(at) = found else {
+            // Whom no link lets in could not even use the right one: their guesses void none.
+            if !inner.links.iter().any(|link| link.opener.lets(user)) {
+                return None;
+            }
             inner.guesses += 1;
             if inner.guesses >= GUESSES {
                 inner.links.clear();

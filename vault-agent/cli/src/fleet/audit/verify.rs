@@ -59,15 +59,18 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> anyhow::Result<Exit> {
 fn whole(global: &Global, args: &VerifyArgs) -> anyhow::Result<VerifyResult> {
     let client = global.client()?;
     let mut from = if args.anew { VerifyFrom::Anew } else { VerifyFrom::Stopped };
-    let mut progress = None;
+    let (started, mut progress) = (global.now(), None);
     loop {
-        let VerifyStep { begun: _, checked, goal, result } =
+        let VerifyStep { begun, checked, goal, result } =
             client.get(local::AUDIT_VERIFY, &from.parameters())?;
         if let Some(result) = result {
             if let Some(progress) = progress {
                 Progress::end(progress);
             }
             return Ok(result);
+        }
+        if from == VerifyFrom::Stopped && begun < started {
+            global.term.say(format!("going on at record {checked} with the verify of {begun}"));
         }
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let bar = progress.get_or_insert_with(|| Progress::start(&global.term, count(goal)));
