@@ -79,8 +79,8 @@ class Vault(World):
         renew = [self.bin("vault"), "recovery", "renew", "--kit", str(self.old)]
         roots = "VAULT-ROOT-SECRET-1"
         answers = [
-            (f"characters of the line {roots}…", end_of(roots)),
-            (f"characters of the line {PREFIX}…", end_of(PREFIX)),
+            (f"characters of the line {roots}… (in rows: or the whole last row)", end_of(roots)),
+            (f"characters of the line {PREFIX}… (in rows: or the whole last row)", end_of(PREFIX)),
             ("Sign this? [y/N]", "y"),
         ]
         code, screen = type_at(renew, answers, env=self.env)
