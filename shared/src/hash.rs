@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -82,7 +83,9 @@ impl fmt::Debug for Hash {
 impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.collect_str(self)
+            let mut digits = [0; 64];
+            let text = base16ct::lower::encode_str(&self.0, &mut digits);
+            serializer.serialize_str(text.map_err(serde::ser::Error::custom)?)
         } else {
             self.0.serialize(serializer)
         }
@@ -92,11 +95,25 @@ impl Serialize for Hash {
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            let text = String::deserialize(deserializer)?;
-            text.parse().map_err(serde::de::Error::custom)
+            deserializer.deserialize_str(Digits)
         } else {
             <[u8; 32]>::deserialize(deserializer).map(Self)
         }
+    }
+}
+
+/// Reads the text form where it stands.
+struct Digits;
+
+impl Visitor<'_> for Digits {
+    type Value = Hash;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("64 lower-case hex digits")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Hash, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

@@ -117,6 +117,11 @@ fn lengthen(world: &World) {
                 [head.n.cast_signed()],
             )
             .unwrap();
+            tx.execute(
+                "INSERT INTO audit_block_kind SELECT DISTINCT kind, ?1 / 1000 FROM audit WHERE n > ?1 - 1000",
+                [head.n.cast_signed()],
+            )
+            .unwrap();
         }
     }
     tx.commit().unwrap();

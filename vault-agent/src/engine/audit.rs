@@ -84,11 +84,19 @@ pub(super) async fn verify(parts: &Parts, from: VerifyFrom) -> Result<VerifyStep
         goal: None,
         by_leaves: 0,
     });
-    let until = Instant::now() + PIECE;
+    let (until, mut ahead) = (Instant::now() + PIECE, None);
     let ended = loop {
+        let asked = match ahead.take() {
+            Some(page) => Some(page),
+            None => ask(&client, run.walk.head.n, run.by_leaves).await?,
+        };
+        let Some(page) = asked else {
+            run.by_leaves = u64::MAX;
+            continue;
+        };
         let walked;
-        (run, walked) = step(&client, run).await?;
-        if walked.is_some() || Instant::now() >= until {
+        (run, walked, ahead) = step(&client, run, page, Instant::now() < until).await?;
+        if walked.is_some() || (ahead.is_none() && Instant::now() >= until) {
             break walked;
         }
     };
@@ -172,29 +180,59 @@ fn is_denied(fault: &RemoteError) -> bool {
     }
 }
 
-/// Walks one page further: records, or the leaves of those that cannot be had.
-async fn step(client: &Client, mut run: Run) -> Result<(Run, Option<Walked>), RemoteError> {
+/// What a server shows of the chain.
+enum Page {
+    Records(AuditPage),
+    Leaves(LeavesPage),
+}
+
+/// Asks for what comes after record `after`: records, or the leaves of those that cannot be had.
+/// `None` if this machine may not read records.
+async fn ask(client: &Client, after: u64, by_leaves: u64) -> Result<Option<Page>, RemoteError> {
+    if by_leaves > after {
+        return client.leaves(LeavesQuery { after }).await.map(|page| Some(Page::Leaves(page)));
+    }
+    let query = AuditQuery { after, limit: Some(PAGE), ..AuditQuery::default() };
+    match client.audit(&query).await {
+        Err(fault) if is_denied(&fault) => Ok(None),
+        page => page.map(|page| Some(Page::Records(page))),
+    }
+}
+
+/// Walks a page; meanwhile asks for the next one, if the walk `goes_on`.
+async fn step(
+    client: &Client,
+    mut run: Run,
+    page: Page,
+    goes_on: bool,
+) -> Result<(Run, Option<Walked>, Option<Page>), RemoteError> {
     let before = run.walk.head.n;
-    if run.by_leaves > before {
-        let page = client.leaves(LeavesQuery { after: before }).await?;
-        return on_the_side(run, move |run| leaves(run, &page)).await;
-    }
-    let query = AuditQuery { after: before, limit: Some(PAGE), ..AuditQuery::default() };
-    let page = match client.audit(&query).await {
-        Err(fault) if is_denied(&fault) => {
-            run.by_leaves = u64::MAX;
-            return Ok((run, None));
+    let after = match &page {
+        Page::Records(page) => {
+            run.goal.get_or_insert(page.head.n);
+            let archived = page.archived.as_ref().map_or(0, |archived| archived.last);
+            if archived > before {
+                run.by_leaves = archived;
+                return Ok((run, None, None));
+            }
+            before.saturating_add(page.records.len() as u64)
         }
-        page => page?,
+        Page::Leaves(page) => {
+            run.goal.get_or_insert(page.head.n);
+            page.from.n.saturating_add(page.leaves.len() as u64)
+        }
     };
-    run.goal.get_or_insert(page.head.n);
-    match &page.archived {
-        Some(archived) if archived.last > before => {
-            run.by_leaves = archived.last;
-            Ok((run, None))
-        }
-        Some(_) | None => on_the_side(run, move |run| records(run, &page)).await,
-    }
+    let (by_leaves, is_end) = (run.by_leaves, after <= before || run.goal <= Some(after));
+    let next = async {
+        // A fault is met again by who needs the page.
+        if goes_on && !is_end { ask(client, after, by_leaves).await.ok().flatten() } else { None }
+    };
+    let walked = on_the_side(run, move |run| match &page {
+        Page::Records(page) => records(run, page),
+        Page::Leaves(page) => leaves(run, page),
+    });
+    let (walked, next) = tokio::join!(walked, next);
+    walked.map(|(run, walked)| (run, walked, next))
 }
 
 /// Hashes where other tasks of the thread do not wait for it.

@@ -2,7 +2,7 @@
 //! in `segment`, what they are found by in `kind` and `block`. Who may read them is decided in
 //! `vault`; nothing here is ever changed.
 
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -18,8 +18,6 @@ use super::{damaged, hash, int, kind, nat, segment, unwritable};
 
 /// Bytes of records that fill a page.
 const PAGE: usize = 1 << 20;
-/// Kinds that are looked up one by one; of more of them a scan finds records as soon.
-const MERGED: usize = 20_000;
 
 /// Returns the chain's head.
 pub fn head(conn: &Connection) -> rusqlite::Result<AuditHead> {
@@ -169,17 +167,15 @@ pub fn find(
 ) -> rusqlite::Result<(Vec<String>, bool)> {
     let after = query.after.max(segment::end(conn)?.n);
     let upto = query.before.map_or(upto, |before| upto.min(before.saturating_sub(1)));
-    let mut spans = block::spans(conn, Span { after, upto }, query.since..query.until)?;
+    let kinds = kind::matching(conn, query)?;
+    let times = query.since..query.until;
+    let mut spans = block::spans(conn, Span { after, upto }, times, kinds.as_ref())?;
     if query.newest {
         spans.reverse();
     }
-    let kinds = kind::matching(conn, query)?;
     let mut page = Page { query, without, limit, records: Vec::new(), used: 0, more: false };
     for span in spans {
-        match &kinds {
-            Some(kinds) if kinds.len() <= MERGED => merged(conn, span, kinds, &mut page)?,
-            kinds => scanned(conn, span, kinds.as_ref(), &mut page)?,
-        }
+        scan(conn, span, kinds.as_ref(), &mut page)?;
         if page.more {
             break;
         }
@@ -225,7 +221,7 @@ impl Page<'_> {
 }
 
 /// Looks at one record after the other.
-fn scanned(
+fn scan(
     conn: &Connection,
     span: Span,
     kinds: Option<&BTreeSet<i64>>,
@@ -244,40 +240,6 @@ fn scanned(
         if is_wanted && !page.take(row)? {
             break;
         }
-    }
-    Ok(())
-}
-
-/// Goes through the records of each kind by the index, in the order of all of them together.
-fn merged(
-    conn: &Connection,
-    span: Span,
-    kinds: &BTreeSet<i64>,
-    page: &mut Page<'_>,
-) -> rusqlite::Result<()> {
-    let newest = page.query.newest;
-    let (bounds, order) = if newest { ("< ?2", "DESC") } else { ("> ?2", "ASC") };
-    let mut next = conn.prepare_cached(&format!(
-        "SELECT n FROM audit WHERE kind = ?1 AND n {bounds} ORDER BY n {order} LIMIT 1"
-    ))?;
-    let mut record = conn.prepare_cached("SELECT n, time, record FROM audit WHERE n = ?1")?;
-    // The largest comes first.
-    let rank = |n: u64| if newest { n } else { u64::MAX - n };
-    let mut follow = |kind: i64, from: u64| -> rusqlite::Result<Option<(u64, i64)>> {
-        let n = next.query_row([kind, int(from)], |row| row.get(0).map(nat)).optional()?;
-        Ok(n.filter(|n| span.holds(*n)).map(|n| (rank(n), kind)))
-    };
-    let start = if newest { span.upto.saturating_add(1) } else { span.after };
-    let mut heap = BinaryHeap::new();
-    for kind in kinds {
-        heap.extend(follow(*kind, start)?);
-    }
-    while let Some((ranked, kind)) = heap.pop() {
-        let n = rank(ranked);
-        if !record.query_row([int(n)], |row| page.take(row))? {
-            break;
-        }
-        heap.extend(follow(kind, n)?);
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Table `audit_kind`: what audit records are looked for by. Machine, path, operation and refusal
-//! of a record are kept once for all records that have them in common; the index of `audit` by kind
-//! finds those.
+//! of a record are kept once for all records that have them in common; `block` knows where those are.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +8,6 @@ use shared::audit::Fact;
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::wire::v1::audit::AuditQuery;
-
-use super::int;
 
 /// Returns the kind of a fact, which is listed from now on.
 pub fn of(conn: &Connection, fact: &Fact) -> rusqlite::Result<i64> {
@@ -63,21 +60,7 @@ fn glob(pattern: &str) -> String {
     pattern.replace('[', "[[]").replace('?', "[?]")
 }
 
-/// Returns the kinds of the records up to `upto`.
-pub fn of_oldest(conn: &Connection, upto: u64) -> rusqlite::Result<Vec<i64>> {
-    conn.prepare_cached("SELECT DISTINCT kind FROM audit WHERE n <= ?1")?
-        .query_map([int(upto)], |row| row.get(0))?
-        .collect()
-}
-
-/// Drops those of `kinds` that no record has any more.
-pub fn drop_unused(conn: &Connection, kinds: &[i64]) -> rusqlite::Result<()> {
-    let mut unused = conn.prepare_cached(
-        "DELETE FROM audit_kind
-         WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM audit WHERE kind = ?1)",
-    )?;
-    for kind in kinds {
-        let _dropped = unused.execute([kind])?;
-    }
-    Ok(())
+/// Drops a kind that no record has any more.
+pub fn forget(conn: &Connection, kind: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM audit_kind WHERE id = ?1")?.execute([kind]).map(drop)
 }

@@ -14,7 +14,7 @@ use shared::audit::{AuditHead, leaf};
 use shared::hash::Hash;
 use shared::time::Time;
 
-use super::{block, hash, int, kind, nat};
+use super::{block, hash, int, nat};
 
 /// Name of the folder of segment files inside the data directory.
 pub const FOLDER: &str = "audit";
@@ -291,10 +291,9 @@ pub fn trim(conn: &Connection) -> rusqlite::Result<bool> {
         return Ok(false);
     }
     let upto = end.min(oldest + AT_ONCE - 1);
-    let kinds = kind::of_oldest(conn, upto)?;
+    let kinds = block::kinds_of_oldest(conn, upto)?;
     conn.prepare_cached("DELETE FROM audit WHERE n <= ?1")?.execute([int(upto)])?;
-    kind::drop_unused(conn, &kinds)?;
-    block::forget(conn, upto)?;
+    block::forget(conn, upto, &kinds)?;
     Ok(upto < end)
 }
 

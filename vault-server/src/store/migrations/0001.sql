@@ -66,15 +66,21 @@ CREATE TABLE audit (
     total   INTEGER NOT NULL,
     record  BLOB NOT NULL
 ) STRICT;
-CREATE INDEX audit_of_kind ON audit (kind);
 
--- The first and the last time in each full block of audit records: a clock that was set back does
--- not stop whoever looks for a time. `block` is the number of its last record by the block's size.
+-- The first and the last time in each full block of audit records, and its kinds: who looks for
+-- some passes over the blocks without. Times are set back, so that a search by halves would miss
+-- some; an index of the records by kind would cost every record a page. `block` is the number of
+-- its last record by the block's size.
 CREATE TABLE audit_block (
     block  INTEGER PRIMARY KEY,
     oldest INTEGER NOT NULL,
     newest INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE audit_block_kind (
+    kind  INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (kind, block)
+) STRICT, WITHOUT ROWID;
 
 -- Runs of audit records that have left the database for a file, with the chain's value before and
 -- after each, and the time of the last one. `bytes` is the file's size; one row with 0 stands for
