@@ -2,10 +2,10 @@
 //! back together if that fails; and does what may wait until nobody else waits. How concurrent
 //! writers share a commit is `host::store`'s. No rule lives here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -35,14 +35,22 @@ const SNAPSHOT_LATEST: usize = 16_384;
 /// After this many commits the write-ahead log is moved into the database, once nobody waits.
 const CHECKPOINT_DUE: usize = 512;
 
+/// Heads of the audit chain that are remembered: as many as machines may still name that have heard
+/// of one a moment ago.
+const HEADS: usize = 4096;
+
 /// A handle on the writer.
 pub struct Store {
     writer: store::Store<Writer>,
     audit: watch::Receiver<AuditHead>,
+    heads: Heads,
     end: watch::Receiver<Option<End>>,
     withheld: Arc<AtomicBool>,
     folded: Arc<Folded>,
 }
+
+/// The newest heads of the audit chain that were made known, the last one at the end.
+type Heads = Arc<Mutex<VecDeque<AuditHead>>>;
 
 /// Why nothing is answered while the newest head is not in its file.
 const WITHHELD: &str = "the file `head` in the server's data directory cannot be written";
@@ -58,7 +66,7 @@ impl Store {
         let (shown, audit) = watch::channel(tx.audit());
         let (ended, end) = watch::channel(None);
         let withheld = Arc::new(AtomicBool::new(false));
-        let (file, held_back) = (heads, Arc::clone(&withheld));
+        let (file, held_back, heads) = (heads, Arc::clone(&withheld), Heads::default());
         let folded = Arc::clone(&tx.folded);
         let mut writer = Writer {
             tx,
@@ -66,17 +74,24 @@ impl Store {
             withheld: held_back,
             metrics,
             audit: shown,
+            heads: Arc::clone(&heads),
             end: ended,
             unsaved,
             commits: 0,
         };
         writer.show();
-        Ok(Self { writer: store::Store::start(writer)?, audit, end, withheld, folded })
+        Ok(Self { writer: store::Store::start(writer)?, audit, heads, end, withheld, folded })
     }
 
     /// Returns the head of the audit chain as of the last commit, and later ones.
     pub fn audit(&self) -> watch::Receiver<AuditHead> {
         self.audit.clone()
+    }
+
+    /// Tells whether the audit chain had this head a moment ago. An older one is looked up.
+    pub fn had(&self, head: AuditHead) -> bool {
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.iter().rev().take_while(|known| known.n >= head.n).any(|known| *known == head)
     }
 
     /// Returns where the log ended with the last commit; `None` without a vault.
@@ -126,6 +141,7 @@ struct Writer {
     withheld: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     audit: watch::Sender<AuditHead>,
+    heads: Heads,
     end: watch::Sender<Option<End>>,
     /// Entries since the last snapshot.
     unsaved: usize,
@@ -251,7 +267,13 @@ impl Writer {
         self.metrics.seq.set(state.as_ref().map_or(0, State::seq));
         self.metrics.audit.set(audit.n);
         self.metrics.restored.set(u64::from(set_back.is_some()));
-        self.audit.send_replace(*audit);
+        if self.audit.send_replace(*audit) != *audit {
+            let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+            if heads.len() == HEADS {
+                heads.pop_front();
+            }
+            heads.push_back(*audit);
+        }
         let (Some(state), Some(head)) = (state, *head) else { return };
         let known = self.end.borrow().as_ref().map(|end| Arc::clone(&end.listed));
         let listed = known.filter(|_| !*relisted).unwrap_or_else(|| {

@@ -3,6 +3,7 @@
 //! record, and the local accesses that come along.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use host::clock;
 use shared::audit::{AuditHead, Op};
@@ -14,12 +15,16 @@ use shared::report::{Seen, Targets};
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 use shared::wire::v1::shares::Share;
+use tokio::time::sleep;
 
 use crate::meter::STRANGERS;
 use crate::store::{End, audit, log, report};
 
 use super::reported::{Accepted, Unsaved, View};
 use super::{Caller, Refusal, Vault, admitted, refuse};
+
+/// How often what came along with reports is recorded.
+const TOGETHER: Duration = Duration::from_millis(50);
 
 impl Vault {
     /// Keeps the caller's report; returns records of others if it asks for some.
@@ -39,6 +44,8 @@ impl Vault {
                 let mut reply = self.exchange(number, exchange, reply);
                 reply.clones = self.clones(number);
                 if let Some(accesses) = accesses {
+                    // Many machines report at once after a change: what they tell shares a commit.
+                    sleep(until_next(clock::since_boot())).await;
                     // Refused, they come again in a request of their own, which is told why.
                     reply.accesses = self.access(caller, accesses).await.ok();
                 }
@@ -121,6 +128,7 @@ impl Vault {
         }
         let audit_known =
             anchored == AuditHead::EMPTY || last.is_some_and(|(_, told)| told == anchored);
+        let audit_known = audit_known || self.0.store.had(anchored);
         if head_known && audit_known {
             return Ok(true);
         }
@@ -197,6 +205,12 @@ impl Vault {
             self.0.reported.saved(&numbers);
         }
     }
+}
+
+/// Returns how long it is until what came with reports is recorded.
+fn until_next(now: Duration) -> Duration {
+    let past = now.as_micros() % TOGETHER.as_micros();
+    TOGETHER.saturating_sub(Duration::from_micros(u64::try_from(past).unwrap_or_default()))
 }
 
 fn unknown(why: &str, head: &SignedHead) -> Refusal {
