@@ -5,5 +5,7 @@
 pub mod forms;
 pub mod guessable;
 pub mod search;
+pub mod size;
+pub mod told;
 pub mod tree;
 pub mod values;

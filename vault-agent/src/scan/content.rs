@@ -1,7 +1,7 @@
 //! The content of one file, read within the bounds of a scan: holes are not read, nobody waits for
 //! more than was there at the start, and the bytes are counted.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -43,6 +43,11 @@ impl Budget {
             (std::time::Instant::now() >= self.until).then_some(End::Time)
         }
     }
+}
+
+/// Returns how many bytes of a file are read: holes are not.
+pub(super) fn size(about: &Metadata) -> u64 {
+    about.len().min(about.blocks().saturating_mul(512))
 }
 
 /// A file as a stream; each hole in it is a single zero.

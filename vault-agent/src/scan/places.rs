@@ -187,7 +187,12 @@ impl Except {
 
     /// Leaves out one more place, and all below it.
     pub(super) fn add(&mut self, path: &Path) {
-        self.places.push(parts(path).collect());
+        self.add_names(parts(path).collect());
+    }
+
+    /// Leaves out what names lead to from the root, and all below it.
+    pub(super) fn add_names(&mut self, names: Vec<String>) {
+        self.places.push(names);
     }
 
     /// Tells whether a path is left out.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use machine::scan::forms::Bytes;
+use machine::scan::size;
 use machine::scan::tree::{self, Skipped, Step};
 use serde_json::Value;
 use shared::scan::Find;
@@ -15,7 +16,7 @@ use shared::text::Text;
 use shared::time::Time;
 use tokio::sync::oneshot;
 
-use super::content::{Budget, Content, End};
+use super::content::{self, Budget, Content, End};
 use super::control::Control;
 use super::found::{Found, Holder};
 use super::journal;
@@ -89,6 +90,8 @@ struct Worker<'a> {
     before: Vec<Find>,
     now: Time,
     unread: u64,
+    /// Files for which there was no room.
+    large: u64,
     missed: Vec<String>,
 }
 
@@ -109,11 +112,12 @@ impl<'a> Worker<'a> {
             before: job.before,
             now: job.now,
             unread: 0,
+            large: 0,
             missed: Vec::new(),
         }
     }
 
-    /// Searches everything; `None` if it was stopped.
+    /// Searches everything, each file once; `None` if it was stopped.
     fn run(mut self) -> Option<Outcome> {
         for own in std::mem::take(&mut self.own) {
             self.control.reads(own.display().to_string());
@@ -145,6 +149,11 @@ impl<'a> Worker<'a> {
             let (unread, s) = (self.unread, if self.unread == 1 { "" } else { "s" });
             self.missed.insert(0, format!("{unread} place{s} could not be read"));
         }
+        if self.large > 0 {
+            let (large, max) = (self.large, self.max_bytes);
+            self.missed
+                .insert(0, format!("{large} files for which `max_bytes` ({max}) has no room"));
+        }
         let missed: Vec<String> = self.missed.iter().take(MOST_MISSED).cloned().collect();
         let missed = missed.iter().map(|text| Text::lossy(&self.found.masked(text))).collect();
         let (files, bytes) =
@@ -165,6 +174,15 @@ impl<'a> Worker<'a> {
 
     fn cut(&mut self, bound: &str) {
         self.missed.insert(0, format!("what comes after {bound}: the scan ends there"));
+    }
+
+    /// Passes by a file for which there is no room, so that others are searched.
+    fn pass_large(&mut self, shown: &str, size: u64) {
+        self.large += 1;
+        if self.missed.len() < MOST_MISSED {
+            let size = size::shown(size);
+            self.missed.push(format!("`{shown}`: {size}, more than is left of `max_bytes`"));
+        }
     }
 
     fn miss(&mut self, what: String) {
@@ -206,6 +224,8 @@ impl<'a> Worker<'a> {
             },
         );
         self.except = except;
+        // What is searched now is not searched again as part of another place.
+        self.except.add_names(names);
         if let (Err(why), None) = (walked, end) {
             self.miss(format!("`{}`: {why:#}", base.display()));
         }
@@ -229,8 +249,13 @@ impl<'a> Worker<'a> {
                 return None;
             }
         };
-        self.budget.files -= 1;
         let about = file.get_ref().metadata().ok();
+        let size = about.as_ref().map_or(0, content::size);
+        if size > self.budget.bytes {
+            self.pass_large(&shown, size);
+            return None;
+        }
+        self.budget.files -= 1;
         let place = match container.then(|| container_of(path)).flatten() {
             Some(name) => self.found.masked(&format!("container {name}")),
             None => shown.clone(),
@@ -410,9 +435,30 @@ mod tests {
         assert!(few.missed[0].as_str().contains("`max_files` (2)"), "{:?}", few.missed);
         let none = Job { max_bytes: 4, ..job(&[&root], &[], &[]) };
         let none = Worker::new(none, &control).run().unwrap();
-        assert_eq!((none.finds.len(), none.bytes), (0, 4));
+        assert_eq!((none.finds.len(), none.bytes), (0, 0));
+        let missed: Vec<&str> = none.missed.iter().map(Text::as_str).collect();
+        assert!(missed[0].starts_with("3 files for which `max_bytes` (4) has no"));
+        assert!(missed[1].ends_with("/a`: 18 B, more than is left of `max_bytes`"), "{missed:?}");
         control.stop();
         assert!(Worker::new(job(&[&root], &[], &[]), &control).run().is_none());
+    }
+
+    #[test]
+    fn a_file_in_several_places_is_searched_once_and_a_large_one_ends_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        put(&root.join("in/a"), VALUE);
+        put(&root.join("in/large"), &VALUE.repeat(1_000));
+        put(&root.join("in/z"), VALUE);
+        let (inner, file, stars) = (root.join("in"), root.join("in/z"), root.join("i*/a"));
+        let job =
+            Job { max_bytes: 1_000, ..job(&[&file, &inner, &root, &inner, &stars], &[], &[]) };
+        let outcome = Worker::new(job, &Control::default()).run().unwrap();
+        assert_eq!(places(&outcome, &root), ["in/a", "in/z"]);
+        assert!(outcome.finds.iter().all(|find| find.count == 1));
+        assert_eq!((outcome.files, outcome.bytes), (2, 36));
+        let missed: Vec<&str> = outcome.missed.iter().map(Text::as_str).collect();
+        assert!(missed[1].ends_with("in/large`: 18 kB, more than is left of `max_bytes`"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use host::hint::Exit;
 use machine::local::{self, Status};
 use machine::scan::forms::{self, Bytes, Form};
 use machine::scan::search::Patterns;
+use machine::scan::size;
 use machine::scan::tree::Skipped;
 
 /// A value was found.
@@ -224,7 +225,7 @@ impl<'a> Finds<'a> {
         term.say(format!(
             "searched {} ({}) for {} of {}: {result}",
             count(self.objects, self.what),
-            size(self.bytes),
+            size::shown(self.bytes),
             count(held.len() as u64, "value"),
             count(*secrets as u64, "secret"),
         ));
@@ -302,13 +303,4 @@ impl<'a> Finds<'a> {
 
 fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-pub(super) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{} kB", bytes / 1_000),
-        1_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
-        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes / 100_000_000 % 10),
-    }
 }

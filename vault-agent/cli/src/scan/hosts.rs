@@ -1,7 +1,7 @@
 //! `vault scan --hosts`: what the hosts have found of the vault's values by their own scans, each
 //! as it says, and the wish for new ones. No value is in any of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,12 +9,13 @@ use host::clock::age;
 use host::hint::{Exit, Failure};
 use host::progress::Progress;
 use machine::local::{HostScan, HostScans, SCAN, ScanRequest, ScanWished};
+use machine::scan::size;
 use serde_json::{Value, json};
 use shared::name::Name;
 use shared::scan::{Find, Findings};
 use shared::time::Time;
 
-use super::finds::{self, FOUND};
+use super::finds::FOUND;
 use crate::client::{Client, Error};
 use crate::context::Global;
 use crate::print::{self, Format, table};
@@ -61,25 +62,34 @@ pub fn run(global: &Global, format: Format, names: &[Name], now: bool) -> Result
             global.term.say(line);
         }
     }
-    let in_use = rows.iter().filter(|row| !row.old).count();
-    match (rows.len(), in_use) {
-        (0, _) => global.term.say("nothing found"),
-        (_, 0) => global.term.say(
-            "only old values: harmless if each was ended at its issuer; delete the places all the \
-             same",
-        ),
-        (_, 1) => global.term.say("1 value is still in use: change it at its issuer, then here"),
-        (_, n) => {
-            global
-                .term
-                .say(format!("{n} values are still in use: change each at its issuer, then here"));
-        }
-    }
+    global.term.say(summary(&rows));
     Ok(match (rows.is_empty(), whole) {
         (false, _) => FOUND,
         (true, true) => Exit::OK,
         (true, false) => Exit::REMOTE,
     })
+}
+
+/// Says what the rows amount to: a value may lie in many places.
+fn summary(rows: &[Row<'_>]) -> String {
+    if rows.is_empty() {
+        return "nothing found".to_owned();
+    }
+    let in_use: Vec<&Row<'_>> = rows.iter().filter(|row| !row.old).collect();
+    let values: BTreeSet<_> = in_use.iter().map(|row| (&row.find.secret, &row.find.key)).collect();
+    let places = match in_use.len() {
+        1 => "in 1 place".to_owned(),
+        n => format!("in {n} places"),
+    };
+    match values.len() {
+        0 => {
+            "only old values: harmless if each was ended at its issuer; delete the places all the \
+              same"
+                .to_owned()
+        }
+        1 => format!("1 value is still in use, {places}: change it at its issuer, then here"),
+        n => format!("{n} values are still in use, {places}: change each at its issuer, then here"),
+    }
 }
 
 fn fetch(client: &Client) -> Result<HostScans> {
@@ -288,7 +298,7 @@ fn remarks(host: &HostScan, now: Time, whole: &mut bool) -> Vec<String> {
         };
         lines.push(format!(
             "{name}: searched {files} files ({}) for {values} values of {secrets} secrets, {ago} ago{left_out}",
-            finds::size(*bytes)
+            size::shown(*bytes)
         ));
     }
     lines
@@ -376,6 +386,23 @@ mod tests {
         vps   /home/jonas/.bash_history:7  secret/stripe  API_KEY  v3       2      50 min ago  in use, others may read it (jonas 0644)
         vps   /home/jonas/.bash_history:7  secret/stripe  API_KEY  v1 v2    4      50 min ago  old: harmless if ended at its issuer
         ");
+    }
+
+    #[test]
+    fn a_value_in_several_places_is_one_value() {
+        let said = |finds: Vec<Find>| {
+            let known = Findings { finds, ended: at(99), ..Findings::default() };
+            summary(&rows(&host(Some(true), Some(known))))
+        };
+        assert_eq!(said(Vec::new()), "nothing found");
+        assert!(said(vec![find("/a", 1, true)]).starts_with("only old values"));
+        let three = vec![find("/a", 3, false), find("/b", 3, false), find("/a", 1, true)];
+        let expected = "1 value is still in use, in 2 places: change it at its issuer, then here";
+        assert_eq!(said(three), expected);
+        let other = Find { key: "OTHER".parse().unwrap(), ..find("/b", 3, false) };
+        assert!(
+            said(vec![find("/a", 3, false), other]).starts_with("2 values are still in use, in 2")
+        );
     }
 
     #[test]
