@@ -13,16 +13,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::context::Api;
 use super::envelope::ApiAnswer;
 use super::metrics;
+use super::places::{Place, Places};
 
-/// Open connections.
-const CONNECTIONS: usize = 16;
+/// Open connections; one that is idle makes room for the next.
+pub(super) const CONNECTIONS: usize = 16;
 /// Time for a request's head, and for a connection between two.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// Longest life of a connection: those who keep quiet give way.
@@ -83,27 +84,47 @@ impl Figures {
             }
         };
         engine.clear_alarm_about(NOT_LISTENING, &subject);
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        self.accept(listener).await;
+    }
+
+    /// Serves connections for ever.
+    pub(super) async fn accept(self, listener: TcpListener) {
+        let places = Places::new(CONNECTIONS);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let Ok((socket, _)) = listener.accept().await else {
                 // Out of file descriptors, it would fail again at once.
                 sleep(AGAIN).await;
                 continue;
             };
-            let figures = self.clone();
-            tokio::spawn(async move {
-                let answer = move |request: Request<Incoming>| {
-                    let figures = figures.clone();
-                    async move { Ok::<_, Infallible>(answer(&figures, &request).await) }
-                };
-                let mut builder = http1::Builder::new();
-                builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-                let connection = builder.serve_connection(TokioIo::new(socket), service_fn(answer));
-                // However it ends: who asks comes again.
-                let _ = timeout(LIFE, connection).await;
-                drop(place);
-            });
+            let place = places.take().await;
+            tokio::spawn(self.clone().one(socket, place));
+        }
+    }
+
+    /// Answers the requests of one connection until it ends, or somebody else needs its place while
+    /// it is idle.
+    async fn one(self, socket: TcpStream, place: Place) {
+        let place = Arc::new(place);
+        let seat = Arc::clone(&place);
+        let answer = move |request: Request<Incoming>| {
+            let (figures, busy) = (self.clone(), seat.begin());
+            async move {
+                let answer = answer(&figures, &request).await;
+                drop(busy);
+                Ok::<_, Infallible>(answer)
+            }
+        };
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+        let connection = builder.serve_connection(TokioIo::new(socket), service_fn(answer));
+        tokio::pin!(connection);
+        // However it ends: who asks comes again.
+        tokio::select! {
+            _ = timeout(LIFE, connection.as_mut()) => {}
+            () = place.dismissed() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = place.leave(connection).await;
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ use machine::paths::{Paths, demand_short};
 use super::caller::Peer;
 use super::context::Api;
 use super::figures::Figures;
-use super::places::{Place, Places};
+use super::places::{LEAVE, Place, Places};
 use super::route::answer;
 use super::unread::Unread;
 
@@ -59,8 +59,6 @@ const NO_ROOM: &str = "E_CONNECTIONS";
 const NOT_LISTENING: &str = "E_LISTEN";
 /// How long to wait before it is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(2);
-/// How long a connection that has to leave may take to hand over its last answer.
-const LEAVE: Duration = Duration::from_secs(1);
 
 /// How long the socket of an agent that was killed may still seem to be served: a hook that it was
 /// just starting holds it.
@@ -399,22 +397,10 @@ pub(super) async fn one<S>(
         }
         () = place.dismissed() => {
             connection.as_mut().graceful_shutdown();
-            leave(connection, &place).await
+            place.leave(connection).await
         }
     };
     if let Err(why) = ended {
         tracing::debug!("a connection ended: {why}");
     }
-}
-
-/// Lets a connection end that has to leave: at once if it is idle, after its answer if a request
-/// has just come.
-async fn leave<C, E>(connection: C, place: &Place) -> Result<(), E>
-where
-    C: Future<Output = Result<(), E>>,
-{
-    if place.has_served() || place.is_busy() {
-        return tokio::time::timeout(LEAVE, connection).await.unwrap_or(Ok(()));
-    }
-    Ok(())
 }

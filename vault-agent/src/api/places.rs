@@ -3,15 +3,18 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// Descriptors that connections leave to files, hooks, the database and the way to the server.
 const RESERVED: u64 = 128;
 /// Kinds of listeners that share the others: the socket, TCP, credentials.
 const LISTENERS: u64 = 3;
+/// How long a connection that has to leave may take to hand over its last answer.
+pub(super) const LEAVE: Duration = Duration::from_secs(1);
 /// Connections that every listener takes, however few descriptors there are.
 const FEWEST: usize = 4;
 
@@ -107,13 +110,25 @@ impl Place {
         Busy(Arc::clone(&self.seat), self.in_room.as_ref().map(|(places, _)| Arc::clone(places)))
     }
 
+    /// Lets a connection end that has to leave: at once if it is idle, after its answer if a
+    /// request has just come.
+    pub(super) async fn leave<C, E>(&self, connection: C) -> Result<(), E>
+    where
+        C: Future<Output = Result<(), E>>,
+    {
+        if self.has_served() || self.is_busy() {
+            return timeout(LEAVE, connection).await.unwrap_or(Ok(()));
+        }
+        Ok(())
+    }
+
     /// Tells whether a request is under way.
-    pub(super) fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.seat.lock().is_none()
     }
 
     /// Tells whether any request has come.
-    pub(super) fn has_served(&self) -> bool {
+    fn has_served(&self) -> bool {
         self.seat.has_served.load(Ordering::Relaxed)
     }
 
@@ -185,7 +200,7 @@ mod tests {
     use super::*;
 
     async fn is_full(places: &Arc<Places>) -> bool {
-        tokio::time::timeout(std::time::Duration::ZERO, places.take()).await.is_err()
+        timeout(Duration::ZERO, places.take()).await.is_err()
     }
 
     #[tokio::test]

@@ -1,12 +1,15 @@
 //! The listeners, byte by byte: what HTTP/1 clients of all ages send.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::World;
+use crate::api::figures;
 use crate::api::listen::CONNECTIONS;
 use crate::api::places::Places;
 use crate::api::{Listeners, serve};
@@ -185,7 +188,7 @@ async fn tcp_listens_on_loopback_alone() {
     assert!(talk(&w.paths.socket, health).await.starts_with("HTTP/1.1 200"));
     // It is tried again.
     drop(taken);
-    let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+    let mut look = tokio::time::interval(Duration::from_millis(20));
     let mut over_tcp = loop {
         match TcpStream::connect(address).await {
             Ok(stream) => break stream,
@@ -248,4 +251,27 @@ async fn a_caller_on_loopback_is_named_as_on_the_socket() {
     talk(&w.paths.socket, request).await;
     assert_eq!(w.last_access().await.1, who);
     assert!(who.contains(&format!("[{}] uid ", std::process::id())), "{who}");
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_keep_no_figures_from_others() {
+    let w = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _served = tokio::spawn(w.figures().accept(listener));
+    let mut idle = Vec::new();
+    for n in 0..2 * figures::CONNECTIONS {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // Some have begun, and never go on.
+        let begun = if n % 2 == 0 { "GET /metrics HT" } else { "" };
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        idle.push(stream);
+    }
+    let mut asking = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    asking.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let answered = timeout(Duration::from_secs(20), asking.read_to_string(&mut answer)).await;
+    answered.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }

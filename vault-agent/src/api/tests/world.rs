@@ -6,9 +6,11 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use shared::audit::Fact;
 
 use crate::api::caller::Peer;
 use crate::api::context::Api;
+use crate::api::figures::Figures;
 use crate::api::route::answer;
 use crate::api::token_file;
 use crate::engine::Engine;
@@ -34,6 +36,13 @@ impl World {
     /// A machine with these grants.
     pub(super) async fn with_grants(read: &[&str], write: &[&str]) -> Self {
         Self::make(read, write, &config::Api::default(), Peer::inside()).await
+    }
+
+    /// A machine of which everybody has to say why they ask.
+    pub(super) async fn demanding() -> Self {
+        let require_reason = config::RequireReason::All;
+        let options = config::Api { require_reason, ..config::Api::default() };
+        Self::make(&["*"], &["*"], &options, Peer::inside()).await
     }
 
     /// A machine whose API is called over loopback TCP and wants a token.
@@ -89,6 +98,10 @@ impl World {
         inside.make_token(&format!(r#"{{"path":"{folder}"}}"#)).await
     }
 
+    pub(super) fn figures(&self) -> Figures {
+        Figures::new(self.api.clone())
+    }
+
     pub(super) fn engine(&self) -> Engine {
         self.api.engine.clone()
     }
@@ -123,6 +136,11 @@ impl World {
         let path = last.path.unwrap();
         let shown = format!("{} {path} {} {}", last.op, last.ver.unwrap_or(0), last.result);
         (shown, last.who.unwrap().to_string())
+    }
+
+    /// Returns all accesses that were recorded, oldest first.
+    pub(super) async fn accesses(&self) -> Vec<Fact> {
+        self.lone.accesses().await
     }
 
     /// Sends a request.
