@@ -105,6 +105,8 @@ fn verbs_want_a_reason(host: &Host) {
             "run secret/a -- true",
             "export secret/a",
             "read secret/data/a",
+            "token create -ttl 1m",
+            "blast secret/a",
         ] {
             let ran = act(host, program, &format!("$V {verb} || exit $?"));
             assert_ne!(ran.code, 0, "{verb}: {}", ran.out);
@@ -151,9 +153,11 @@ fn all_is_on_record(host: &Host) {
         let is_told = |name: &str| refused.iter().any(|record| is(record, name));
         let patched = by(&["--reason", "NEW login", "--op", "write"]);
         let over_tcp = by(&["--reason", "smoke*"]);
+        let added = by(&["--reason", "the new service"]);
         (["claude-code", "my-tool", "goose"].iter().all(|name| is_told(name))
             && patched.iter().any(|record| record["reason"] == "new login")
-            && over_tcp.iter().any(|record| record["agent"] == "goose"))
+            && over_tcp.iter().any(|record| record["agent"] == "goose")
+            && added.iter().any(|record| is(record, "claude-code")))
         .then_some(())
     });
 }
@@ -186,11 +190,21 @@ fn an_ai_agent_says_why_or_gets_nothing() {
     ] {
         let ran = act(&host, "claude", &format!("$V kv {told} || exit $?"));
         assert!(ran.code != 0 && ran.out.is_empty(), "{}", ran.out);
-        assert!(ran.err.contains("the reason holds a value of the secret"), "{}", ran.err);
+        assert!(ran.err.contains("the reason holds a value of the vault"), "{}", ran.err);
     }
 
-    // What the agent's own verbs look at, they do not show.
-    let _ = act(&host, "claude", "$A target add out.env secret/a || exit $?").ok();
+    // What is in a file is as good as read.
+    for verb in ["target add out.env secret/a", "source add out.env secret/a"] {
+        let ran = act(&host, "claude", &format!("touch out.env; $A {verb} || exit $?"));
+        assert!(
+            ran.code != 0 && ran.err.contains("a reason is wanted of `claude-code`"),
+            "{}",
+            ran.err
+        );
+    }
+    let _ = act(&host, "claude", "rm out.env").ok();
+    let add = "$A target add --reason 'the new service' out.env secret/a || exit $?";
+    let _ = act(&host, "claude", add).ok();
     watch::until(&host.dir.join("home/out.env"), |text| text.contains("hunter3"));
 
     over_tcp(&host, port.address());

@@ -13,7 +13,7 @@ use host::process::{harden, note_own_file};
 use host::term::Term;
 
 use crate::place::Place;
-use crate::{forwards, halts, hook, install, join, run, sources, status, targets, uninstall};
+use crate::{ask, forwards, halts, hook, install, join, run, sources, status, targets, uninstall};
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ use crate::{forwards, halts, hook, install, join, run, sources, status, targets,
 struct Cli {
     #[command(flatten)]
     place: Place,
+    /// Say why, on one line; it stands in the audit log [env: VAULT_REASON]
+    #[arg(long, global = true, value_name = "TEXT")]
+    reason: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -90,10 +93,12 @@ struct Moved {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { place, command } = Cli::parse();
+    let Cli { place, reason, command } = Cli::parse();
     let term = Term::std();
     note_own_file();
-    let ran = harden().and_then(|()| dispatch(command, &place, &term));
+    let ran = harden()
+        .and_then(|()| ask::say_why(reason.as_deref(), place.env("VAULT_REASON").as_deref()))
+        .and_then(|()| dispatch(command, &place, &term));
     ran.unwrap_or_else(|error| term.fail(&error)).into()
 }
 

@@ -1,5 +1,6 @@
 //! Asking this machine's own agent, for the verbs of `vault-agent` itself.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,11 +11,13 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use machine::local::{BODY, REASON};
+use machine::ai_tools;
+use machine::local::{AI_AGENT, BODY, NO_REASON, REASON};
 use machine::paths::{Paths, demand_short};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use shared::audit::{self, Reason};
 use shared::path::SecretPath;
 use tokio::net::UnixStream;
 
@@ -34,8 +37,8 @@ const LONG: Duration = Duration::from_mins(2);
 /// The same where only the end of a program is waited for, which has a limit of its own.
 const ENDLESS: Duration = Duration::from_hours(24 * 365);
 
-/// What the record of a read says where callers have to say why: these verbs show no value.
-const WHY: &str = "a command of vault-agent looks at a target or source";
+/// Why the command is run, once for the program: it goes with every request.
+static WHY: OnceLock<Reason> = OnceLock::new();
 
 /// What stays as it is in the path of a request.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -47,6 +50,38 @@ pub fn route(kind: &str, path: &SecretPath) -> String {
     format!("{mount}/{kind}/{}", segments.collect::<Vec<_>>().join("/"))
 }
 
+/// Has every request say why the command is run, as `--reason` or `VAULT_REASON` has it.
+///
+/// # Errors
+/// If it is no reason.
+pub fn say_why(flag: Option<&str>, env: Option<&str>) -> Result<()> {
+    let said = flag.map(|text| ("--reason", text)).or_else(|| Some(("VAULT_REASON", env?)));
+    let Some((name, text)) = said.filter(|(_, text)| !text.is_empty()) else { return Ok(()) };
+    let reason = audit::reason(text);
+    let reason = reason.map_err(|why| Failure::local(format!("{name}: {}", why.detail)))?;
+    // The program says it once.
+    let _ = WHY.set(reason);
+    Ok(())
+}
+
+/// Asks the agent whether the caller may go on with what concerns a secret: those who have to say
+/// why, and have not, hear so. That its keys were looked at is on record then, and why.
+///
+/// # Errors
+/// If a reason is wanted, or the one that is given tells a value. What else is wrong shows later.
+pub fn demand_reason(paths: &Paths, secret: &SecretPath) -> Result<()> {
+    match find::<IgnoredAny>(paths, &format!("{}?depth=1", route("subkeys", secret))) {
+        Err(why) if is_about_reason(&why) => Err(why),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Tells whether the agent wants a reason, or another one.
+fn is_about_reason(why: &anyhow::Error) -> bool {
+    let text = why.to_string();
+    NO_REASON.iter().any(|start| text.starts_with(start))
+}
+
 /// Asks the agent for what a route shows.
 pub fn ask<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<T> {
     parse(&send(paths, Method::GET, route, Bytes::new(), PATIENCE)?)
@@ -54,16 +89,16 @@ pub fn ask<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<T> {
 
 /// As [`ask`], for what may not be there.
 pub fn find<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<Option<T>> {
-    let answered = exchanged(paths, Method::GET, route, Bytes::new(), (PATIENCE, Some(WHY)))?;
+    let answered = exchanged(paths, Method::GET, route, Bytes::new(), PATIENCE)?;
     if answered.0 == StatusCode::NOT_FOUND {
         return Ok(None);
     }
     parse(&success(answered)?).map(Some)
 }
 
-/// As [`ask`], for the bare bytes, which a person is shown: they say why.
-pub fn bytes(paths: &Paths, route: &str, reason: Option<&str>) -> Result<Bytes> {
-    success(exchanged(paths, Method::GET, route, Bytes::new(), (PATIENCE, reason))?)
+/// As [`ask`], for the bare bytes.
+pub fn bytes(paths: &Paths, route: &str) -> Result<Bytes> {
+    send(paths, Method::GET, route, Bytes::new(), PATIENCE)
 }
 
 /// Has the agent do what a route does.
@@ -98,7 +133,7 @@ fn send(
     body: Bytes,
     patience: Duration,
 ) -> Result<Bytes> {
-    success(exchanged(paths, method, route, body, (patience, Some(WHY)))?)
+    success(exchanged(paths, method, route, body, patience)?)
 }
 
 fn exchanged(
@@ -106,11 +141,11 @@ fn exchanged(
     method: Method,
     route: &str,
     body: Bytes,
-    (patience, reason): (Duration, Option<&str>),
+    patience: Duration,
 ) -> Result<(StatusCode, Bytes)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let sent = exchange(paths, method, route, body, reason);
+        let sent = exchange(paths, method, route, body);
         tokio::time::timeout(patience, sent).await.unwrap_or_else(|_| {
             bail!(Failure::remote(format!("the agent does not answer within {patience:?}")))
         })
@@ -176,17 +211,19 @@ async fn exchange(
     method: Method,
     route: &str,
     body: Bytes,
-    reason: Option<&str>,
 ) -> Result<(StatusCode, Bytes)> {
     let stream = connect(paths).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(format!("/v1/{route}"));
-    let request = match reason {
-        Some(reason) => request.header(REASON, HeaderValue::from_bytes(reason.as_bytes())?),
-        None => request,
-    };
+    let mut request = Request::builder().method(method).uri(format!("/v1/{route}"));
+    if let Some(reason) = WHY.get() {
+        request = request.header(REASON, HeaderValue::from_bytes(reason.as_str().as_bytes())?);
+    }
+    // The agent looks for itself, but not into the environment of other users' processes.
+    if let Some(agent) = ai_tools::by_environment(|name| std::env::var(name).ok()) {
+        request = request.header(AI_AGENT, agent);
+    }
     let request = request.header(HOST, "localhost").body(Full::new(body))?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();

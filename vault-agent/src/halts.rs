@@ -8,7 +8,6 @@ use machine::local::{
     ACCEPT, AcceptRequest, Accepted, LostEntry, SERVER, SET_ASIDE, ServerView, SetAside, Trust,
 };
 use machine::paths::Paths;
-use shared::audit;
 use shared::hash::Hash;
 use shared::path::SecretPath;
 use shared::token::PinLine;
@@ -34,10 +33,6 @@ pub struct SetAsideArgs {
     /// Print the content of the newest version of this secret among it instead
     #[arg(long, value_name = "PATH", conflicts_with = "clear")]
     show: Option<String>,
-
-    /// Say why; it stands in the audit log
-    #[arg(long, value_name = "TEXT", requires = "show")]
-    reason: Option<String>,
 
     /// Drop all of it, and the alarm: files that still hold some of it then follow the vault
     #[arg(long)]
@@ -75,9 +70,7 @@ pub(crate) fn set_aside(args: &SetAsideArgs, paths: &Paths, term: &Term) -> Resu
     if let Some(path) = &args.show {
         let path: SecretPath = parsed(path.parse())?;
         let query = serde_urlencoded::to_string([("path", path.as_str())])?;
-        let reason = args.reason.as_deref().map(|text| parsed(audit::reason(text))).transpose()?;
-        let reason = reason.as_ref().map(audit::Reason::as_str);
-        let content = ask::bytes(paths, &format!("{SET_ASIDE}?{query}"), reason)?;
+        let content = ask::bytes(paths, &format!("{SET_ASIDE}?{query}"))?;
         term.value(&content)?;
         return Ok(Exit::OK);
     }

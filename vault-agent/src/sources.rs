@@ -54,6 +54,7 @@ pub fn run(command: &Command, paths: &Paths, term: &Term) -> Result<()> {
     match command {
         Command::Add { file, secret } => {
             ask::demand_machine(paths)?;
+            ask::demand_reason(paths, secret)?;
             add(file, secret, &paths.config, term)
         }
         Command::List { json } => list(*json, &paths.config, term),

@@ -125,16 +125,29 @@ pub fn by_claim(value: &str) -> Option<String> {
     is_yes(value).then(|| named(value).unwrap_or_else(|| own_name(value)))
 }
 
+/// Returns what a record calls an agent that says what it is called: a name of the table, or one of
+/// `more`, with or without a version. Any other could be a text of any kind, and is left out.
+pub fn recorded(claimed: &str, more: &[String]) -> String {
+    let (whole, name) = (claimed.trim().to_ascii_lowercase(), bare(claimed));
+    let listed = || more.iter().find(|more| **more == whole || **more == name).cloned();
+    named(claimed).or_else(listed).unwrap_or_else(|| UNKNOWN.to_owned())
+}
+
 fn is_yes(value: &str) -> bool {
     !matches!(value.trim().to_ascii_lowercase().as_str(), "" | "0" | "false" | "no" | "off")
 }
 
 /// Finds the agent that a value names, with or without a version: `goose@1.2`, `claude-code_2.1`.
 fn named(value: &str) -> Option<String> {
-    let value = value.trim().to_ascii_lowercase();
-    let name = value.split(['@', '_', '/', ' ']).next().unwrap_or_default();
-    let is_it = |tool: &&Tool| tool.name == name || tool.programs.contains(&name);
+    let name = bare(value);
+    let is_it = |tool: &&Tool| tool.name == name || tool.programs.contains(&name.as_str());
     TOOLS.iter().find(is_it).map(|tool| tool.name.to_owned())
+}
+
+/// Returns a name in small letters, without a version.
+fn bare(value: &str) -> String {
+    let value = value.trim().to_ascii_lowercase();
+    value.split(['@', '_', '/', ' ']).next().unwrap_or_default().to_owned()
 }
 
 /// The name that an agent gives itself, if it is one: records are no place for anything else.
@@ -182,6 +195,23 @@ mod tests {
                 found.map(|(_, value)| (*value).to_owned())
             };
             assert_eq!(by_environment(lookup).as_deref(), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_has_names_of_the_table_and_of_the_configuration_alone() {
+        let more = ["my-tool", "their_tool"].map(str::to_owned);
+        for (claimed, expected) in [
+            ("Claude-Code_2.1", "claude-code"),
+            ("claude", "claude-code"),
+            ("my-tool@2", "my-tool"),
+            ("My-Tool", "my-tool"),
+            ("their_tool", "their_tool"),
+            ("other-tool", "unknown"),
+            ("hunter2-hunter2", "unknown"),
+            ("", "unknown"),
+        ] {
+            assert_eq!(recorded(claimed, &more), expected, "{claimed}");
         }
     }
 

@@ -35,7 +35,7 @@ pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use exposure::{Borne, Copied, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow};
 pub use forward::{FORWARD, FORWARDS, ForwardRow, ForwardTest, Forwards, Tested, TestedRow};
-pub use headers::{AGENT, AI_AGENT, CACHE_AGE, NO_WAIT, OFFLINE, REASON};
+pub use headers::{AGENT, AI_AGENT, CACHE_AGE, NO_REASON, NO_WAIT, OFFLINE, REASON};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};
 pub use past::{BLAST, Blast, KeysChanged, OlderKey, PAST, PastVersion, ReachedHost};

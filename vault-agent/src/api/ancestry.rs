@@ -65,6 +65,11 @@ impl Ancestry {
         self.judged(&self.process(leader)?)
     }
 
+    /// Returns what a record calls an agent that says of itself what it is called.
+    pub(super) fn claimed(&self, name: &str) -> Agent {
+        Agent::lossy(&ai_tools::recorded(name, &self.more))
+    }
+
     fn judged(&self, process: &Process) -> Option<Agent> {
         let programs = programs(&process.name, &process.arguments);
         let by_name = programs.iter().find_map(|name| {
@@ -72,7 +77,7 @@ impl Ancestry {
             more.map(String::as_str).or_else(|| ai_tools::by_program(name)).map(Agent::lossy)
         });
         let lookup = |name: &str| process.environment.get(name).cloned();
-        by_name.or_else(|| ai_tools::by_environment(lookup).map(|name| Agent::lossy(&name)))
+        by_name.or_else(|| ai_tools::by_environment(lookup).map(|name| self.claimed(&name)))
     }
 
     /// Reads a process; `None` if it has ended.

@@ -35,7 +35,8 @@ impl Askers {
     /// Adds what a caller says of themselves. Nobody gets rid of a mark by it.
     pub(super) fn heard(&self, asker: Asker, headers: &HeaderMap) -> Result<Asker, ApiFault> {
         let claimed = headers.get(local::AI_AGENT).and_then(|name| name.to_str().ok());
-        let claimed = claimed.and_then(ai_tools::by_claim).map(|name| Agent::lossy(&name));
+        let claimed = claimed.and_then(ai_tools::by_claim);
+        let claimed = claimed.map(|name| self.ancestry.claimed(&name));
         Ok(Asker { agent: asker.agent.or(claimed), reason: reason(headers)?, ..asker })
     }
 
@@ -127,7 +128,8 @@ mod tests {
 
     #[test]
     fn nobody_talks_themselves_out_of_a_mark() {
-        let askers = Askers::new(&config::Api::default());
+        let ai_tools = vec!["my-tool".to_owned()];
+        let askers = Askers::new(&config::Api { ai_tools, ..config::Api::default() });
         let heard = |agent: Option<&str>, said: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(local::AI_AGENT, HeaderValue::from_static(said));
@@ -136,6 +138,7 @@ mod tests {
             askers.heard(asker, &headers).unwrap().agent.map(|agent| agent.to_string())
         };
         assert_eq!(heard(None, "my-tool").as_deref(), Some("my-tool"));
+        assert_eq!(heard(None, "hunter2-hunter2").as_deref(), Some("unknown"));
         assert_eq!(heard(None, "  "), None);
         assert_eq!(heard(None, "x in y.service").as_deref(), Some("unknown"));
         assert_eq!(heard(Some("codex"), "").as_deref(), Some("codex"));

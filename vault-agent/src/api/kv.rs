@@ -50,7 +50,7 @@ async fn changed(call: &Call<'_>, op: Op) -> Result<SecretPath, ApiFault> {
 /// Lets the caller go on if they have a right on `path`, or records that they have not.
 async fn require(call: &Call<'_>, op: Op, path: &SecretPath, right: Right) -> Result<(), ApiFault> {
     if call.may(path, right) {
-        return if right == Right::Look { Ok(()) } else { require_reason(call, op, path).await };
+        return Ok(());
     }
     record(call, op, path, None, Outcome::Denied).await?;
     if !call.caller.scope.covers(path, right) {
@@ -60,17 +60,6 @@ async fn require(call: &Call<'_>, op: Op, path: &SecretPath, right: Right) -> Re
         return Err(ApiFault::Substituted);
     }
     Err(no_grant(call, path, right).map_or(ApiFault::Denied, ApiFault::NoGrant))
-}
-
-/// Lets the caller go on unless they have to say why and have not, which is on record then.
-pub(super) async fn require_reason(
-    call: &Call<'_>,
-    op: Op,
-    path: &SecretPath,
-) -> Result<(), ApiFault> {
-    let Some(fault) = call.api.gate.askers.lacks_reason(&call.caller.by) else { return Ok(()) };
-    record(call, op, path, None, Outcome::NoReason).await?;
-    Err(fault)
 }
 
 /// Says which command would give this machine the right, and where to run it, to those who may know

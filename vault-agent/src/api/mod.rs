@@ -6,13 +6,15 @@
 //! 3. `route`, `figures`
 //! 4. `sys`, `auth`, `agent`, `halts`, `review`, `forwards`, `metrics`, `ui`
 //! 5. `kv`
-//! 6. `request`
-//! 7. `context`
-//! 8. `caller`
-//! 9. `asker`, `json`, `tokens`
-//! 10. `hosts`
-//! 11. `error`, `unread`
-//! 12. `ancestry`, `envelope`, `places`, `process`
+//! 6. `reasons`
+//! 7. `routes`
+//! 8. `request`
+//! 9. `context`
+//! 10. `caller`
+//! 11. `asker`, `json`, `tokens`
+//! 12. `hosts`
+//! 13. `error`, `unread`
+//! 14. `ancestry`, `envelope`, `places`, `process`
 
 mod agent;
 mod ancestry;
@@ -34,9 +36,11 @@ mod metrics;
 mod oneshot;
 mod places;
 mod process;
+mod reasons;
 mod request;
 mod review;
 mod route;
+mod routes;
 mod sys;
 #[cfg(test)]
 mod tests;

@@ -80,6 +80,11 @@ impl<'a> Call<'a> {
         self.below.split_once('/').map_or("", |(_, name)| name)
     }
 
+    /// Tells whether it is for a mount, rather than for the agent.
+    pub(super) fn is_kv(&self) -> bool {
+        !matches!(self.mount, "sys" | "auth" | "agent")
+    }
+
     /// Returns the call if this is what is to be done.
     pub(super) fn only(&mut self, verb: Verb) -> Result<&mut Self, ApiFault> {
         if self.verb == verb { Ok(self) } else { Err(ApiFault::UnsupportedOperation) }

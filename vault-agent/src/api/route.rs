@@ -1,5 +1,5 @@
-//! The list of routes, and what stands before each: the path, the verb, and whether the caller is
-//! let in. What a route does lives in its own file.
+//! The way of a request to its route: whether the caller is let in and says why, and which function
+//! answers. The list of routes lives in `routes`, what a route does in its own file.
 
 use std::time::Instant;
 
@@ -15,7 +15,8 @@ use super::context::Api;
 use super::envelope::ApiAnswer;
 use super::error::ApiFault;
 use super::request::{self, Call, Query, Verb};
-use super::{agent, auth, forwards, halts, kv, metrics, review, sys, ui};
+use super::routes::{self, Route};
+use super::{agent, auth, forwards, halts, kv, metrics, reasons, review, sys, ui};
 
 /// Answers one request.
 pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> ApiAnswer {
@@ -102,16 +103,23 @@ fn without_token(
     }))
 }
 
+/// Finds the route below `sys/`, `auth/` or `agent/`, if the caller may go on to it.
+async fn found(call: &Call<'_>, list: &'static [Route], path: &str) -> Result<(), ApiFault> {
+    let route = routes::find(list, path, call.verb)?;
+    reasons::check(call, &route.why).await
+}
+
 async fn sys_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault> {
+    found(call, routes::SYS, path).await?;
     match path {
-        "mounts" => return Ok(sys::mounts::all(call.only(Verb::Read)?.api)),
-        "internal/ui/mounts" => return Ok(sys::mounts::visible(call.only(Verb::Read)?.api)),
-        "capabilities-self" => return sys::capabilities(call.only(Verb::Write)?).await,
-        "metrics" => return metrics::answer(call.only(Verb::Read)?).await,
+        "mounts" => return Ok(sys::mounts::all(call.api)),
+        "internal/ui/mounts" => return Ok(sys::mounts::visible(call.api)),
+        "capabilities-self" => return sys::capabilities(call).await,
+        "metrics" => return metrics::answer(call).await,
         _ => {}
     }
     if let Some(below) = path.strip_prefix("internal/ui/mounts/") {
-        return sys::mounts::preflight(call.only(Verb::Read)?.api, below);
+        return sys::mounts::preflight(call.api, below);
     }
     let below = path.strip_prefix("mounts/").ok_or(ApiFault::UnsupportedPath)?;
     match (below.strip_suffix("/tune"), call.verb) {
@@ -125,56 +133,59 @@ async fn sys_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFaul
 }
 
 async fn auth_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault> {
+    if !path.starts_with("token/") {
+        return Err(ApiFault::NoRoute(format!("auth/{path}")));
+    }
+    found(call, routes::AUTH, path).await?;
     match path {
-        "token/lookup-self" if call.verb == Verb::Read => Ok(auth::lookup_self(call)),
-        "token/lookup-self" => Ok(auth::lookup_self(call.only(Verb::Write)?)),
-        "token/renew-self" => Ok(auth::renew_self(call.only(Verb::Write)?)),
-        "token/revoke-self" => auth::revoke_self(call.only(Verb::Write)?),
-        "token/create" => auth::create(call.only(Verb::Write)?).await,
-        "token/accessors" => auth::accessors(call.only(Verb::List)?),
-        "token/lookup" => auth::lookup(call.only(Verb::Write)?).await,
-        "token/lookup-accessor" => auth::lookup_accessor(call.only(Verb::Write)?).await,
-        "token/revoke" => auth::revoke(call.only(Verb::Write)?).await,
-        "token/revoke-accessor" => auth::revoke_accessor(call.only(Verb::Write)?).await,
-        _ if path.starts_with("token/") => Err(ApiFault::UnsupportedPath),
-        _ => Err(ApiFault::NoRoute(format!("auth/{path}"))),
+        "token/lookup-self" => Ok(auth::lookup_self(call)),
+        "token/renew-self" => Ok(auth::renew_self(call)),
+        "token/revoke-self" => auth::revoke_self(call),
+        "token/create" => auth::create(call).await,
+        "token/accessors" => auth::accessors(call),
+        "token/lookup" => auth::lookup(call).await,
+        "token/lookup-accessor" => auth::lookup_accessor(call).await,
+        "token/revoke" => auth::revoke(call).await,
+        "token/revoke-accessor" => auth::revoke_accessor(call).await,
+        _ => Err(ApiFault::UnsupportedPath),
     }
 }
 
 async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault> {
     call.require_all()?;
+    found(call, routes::AGENT, path).await?;
     match path {
-        "status" => agent::status(call.only(Verb::Read)?.api).await,
-        "wait" => agent::wait(call.only(Verb::Read)?).await,
-        "join" => agent::waiting(call.only(Verb::Read)?.api).await,
-        "machines" => agent::machines(call.only(Verb::Read)?.api).await,
-        "exposure" => review::exposure(call.only(Verb::Read)?).await,
-        "audit" => agent::audit(call.only(Verb::Read)?).await,
-        "log" => review::log(call.only(Verb::Read)?).await,
-        "names" => review::names(call.only(Verb::Read)?).await,
-        "removed" => review::removed(call.only(Verb::Read)?.api).await,
-        "admins" => review::admins(call.only(Verb::Read)?.api).await,
-        "writers" => review::writers(call.only(Verb::Read)?),
-        "past" => review::past(call.only(Verb::Read)?).await,
-        "blast" => review::blast(call.only(Verb::Read)?).await,
-        "paths" => Ok(review::paths(call.only(Verb::Read)?.api)),
-        "keys" => review::keys(call.only(Verb::Read)?).await,
-        "audit/verify" => agent::audit_verify(call.only(Verb::Read)?).await,
-        "prepare" => agent::prepare(call.only(Verb::Write)?).await,
-        "submit" => agent::submit(call.only(Verb::Write)?).await,
-        "sync" => agent::sync(call.only(Verb::Write)?).await,
-        "hook" => agent::hook(call.only(Verb::Write)?).await,
-        "forwards" => Ok(forwards::list(call.only(Verb::Read)?.api)),
-        "forward" => forwards::test(call.only(Verb::Write)?).await,
-        "kept" => agent::kept(call.only(Verb::Read)?),
-        "sealed" => agent::sealed(call.only(Verb::Read)?).await,
-        "acts" => review::acts(call.only(Verb::Read)?).await,
+        "status" => agent::status(call.api).await,
+        "wait" => agent::wait(call).await,
+        "join" => agent::waiting(call.api).await,
+        "machines" => agent::machines(call.api).await,
+        "exposure" => review::exposure(call).await,
+        "audit" => agent::audit(call).await,
+        "log" => review::log(call).await,
+        "names" => review::names(call).await,
+        "removed" => review::removed(call.api).await,
+        "admins" => review::admins(call.api).await,
+        "writers" => review::writers(call),
+        "past" => review::past(call).await,
+        "blast" => review::blast(call).await,
+        "paths" => Ok(review::paths(call.api)),
+        "keys" => review::keys(call).await,
+        "audit/verify" => agent::audit_verify(call).await,
+        "prepare" => agent::prepare(call).await,
+        "submit" => agent::submit(call).await,
+        "sync" => agent::sync(call).await,
+        "hook" => agent::hook(call).await,
+        "forwards" => Ok(forwards::list(call.api)),
+        "forward" => forwards::test(call).await,
+        "kept" => agent::kept(call),
+        "sealed" => agent::sealed(call).await,
+        "acts" => review::acts(call).await,
         "scan" => review::scan(call).await,
-        "heal" => agent::heal(call.only(Verb::Write)?).await,
+        "heal" => agent::heal(call).await,
         "server" => agent::server(call).await,
-        "adopt" => agent::adopt(call.only(Verb::Write)?).await,
+        "adopt" => agent::adopt(call).await,
         "resume" => halts::resume(call).await,
-        "accept" => halts::accept(call.only(Verb::Write)?).await,
+        "accept" => halts::accept(call).await,
         "set-aside" => halts::set_aside(call).await,
         "ui" => ui::ui(call).await,
         _ => Err(ApiFault::UnsupportedPath),
@@ -195,6 +206,8 @@ async fn kv_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault
         return Ok(answer);
     }
     let kind = call.below.split('/').next().unwrap_or_default();
+    let route = routes::find(routes::KV, kind, call.verb);
+    reasons::check(call, &route.map_err(|_| ApiFault::UnsupportedOperation)?.why).await?;
     match (kind, call.verb) {
         ("config", Verb::Read) => Ok(kv::config::read(call)),
         ("config", Verb::Write) => kv::config::write(call).await,

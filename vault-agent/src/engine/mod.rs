@@ -7,7 +7,7 @@
 //! 1. plain types and tools: `types`, `tasks`, `debounced`, `connected`, `arrivals`, `offload`
 //! 2. rules, without lock or database: `timing`, `blob`, `rights`, `folded`, `fleet`, `chain`,
 //!    `anchors`, `posting`, `decide`, `walk`
-//! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
+//! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`, `harmless`
 //! 4. how the connection is, and the verified log: `ways`, `link`, `ledger`
 //! 5. local accesses and reports, and all owners together: `access`, `stored`, `report`, `program`,
 //!    `leaves`, `parts`, `server`
@@ -16,8 +16,8 @@
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `pages`, `copies`, `look`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `removed`,
-//!    `owed`, `holders`, `admins`, `acts`, `review`, `scans`, `heal`, `kept`, `halted`, `resume`,
-//!    `halts`
+//!    `owed`, `holders`, `admins`, `acts`, `review`, `scans`, `reasons`, `heal`, `kept`, `halted`,
+//!    `resume`, `halts`
 
 mod access;
 mod acts;
@@ -42,6 +42,7 @@ mod folded;
 mod follow;
 mod halted;
 mod halts;
+mod harmless;
 mod heal;
 mod holders;
 mod intake;
@@ -62,6 +63,7 @@ mod posting;
 mod program;
 mod reach;
 mod read;
+mod reasons;
 mod removed;
 mod report;
 mod resume;

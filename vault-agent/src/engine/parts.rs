@@ -17,6 +17,7 @@ use super::alarms::Alarms;
 use super::aside;
 use super::cache::Cache;
 use super::folded::{Folded, stand_in};
+use super::harmless::Harmless;
 use super::ledger::Ledger;
 use super::link::Link;
 use super::pending::Pending;
@@ -52,6 +53,8 @@ pub(super) struct Parts {
     pub(super) ticks: Ticks,
     /// Says that the blob of a newest version may be missing.
     pub(super) fetch_due: Notify,
+    /// Texts that tell no value; one at a time is looked at.
+    pub(super) harmless: tokio::sync::Mutex<Harmless>,
     /// Verifies of the audit chain take turns.
     pub(super) verifying: tokio::sync::Mutex<()>,
 }
@@ -104,6 +107,7 @@ impl Parts {
             reports,
         ));
         let (tasks, fetch_due) = (Tasks::default(), Notify::new());
+        let harmless = Harmless::new(ticks.subscribe()).into();
         Ok(Self {
             own,
             store,
@@ -119,6 +123,7 @@ impl Parts {
             tasks,
             ticks,
             fetch_due,
+            harmless,
             verifying: tokio::sync::Mutex::default(),
         })
     }

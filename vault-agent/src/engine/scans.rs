@@ -250,7 +250,7 @@ async fn reported(parts: &Arc<Parts>) -> Result<BTreeMap<Number, Option<Scan>>> 
 }
 
 /// Returns the values in a content, each with its key.
-fn values_of(content: &Content) -> Vec<(String, Bytes)> {
+pub(super) fn values_of(content: &Content) -> Vec<(String, Bytes)> {
     if content.kind == Kind::Raw {
         return vec![(binary::FILE.to_owned(), Zeroizing::new(content.expose().to_vec()))];
     }

@@ -1,6 +1,7 @@
 //! What `target add` foretells: that no agent runs, or secrets and keys that are to be in the file
 //! and do not exist. The running agent is asked; without one, its status says so later.
 
+use anyhow::Result;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -25,11 +26,22 @@ struct SubkeysData {
 }
 
 /// Warns of what does not exist.
-pub(super) fn warn(secrets: &[SecretPath], keys: &[&String], paths: &Paths, term: &Term) {
+///
+/// # Errors
+/// If the caller has to say why, and has not.
+pub(super) fn warn(
+    secrets: &[SecretPath],
+    keys: &[&String],
+    paths: &Paths,
+    term: &Term,
+) -> Result<()> {
     if !ask::is_running(paths) {
         let text = "warning: no agent runs here: nothing is written before one does";
-        return term.say_hinted(text, ask::starts(paths));
+        term.say_hinted(text, ask::starts(paths));
+        return Ok(());
     }
+    // What is in the file is as good as read.
+    secrets.iter().try_for_each(|path| ask::demand_reason(paths, path))?;
     let mut wanted = keys.to_vec();
     let mut all_known = true;
     let (mut unknown, mut reason) = (Vec::new(), Shown::default());
@@ -80,6 +92,7 @@ pub(super) fn warn(secrets: &[SecretPath], keys: &[&String], paths: &Paths, term
             "`vault kv get SECRET` shows which keys there are",
         );
     }
+    Ok(())
 }
 
 /// Tells whether a secret has the key, or one that is flattened to it.
@@ -115,8 +128,8 @@ mod tests {
         let printed = Printed::default();
         let term = Term::piped(io::empty(), io::sink(), printed.clone());
         let secrets = ["secret/a", "secret/b"].map(|path| path.parse().unwrap());
-        warn(&secrets, &[], &paths, &term);
-        String::from_utf8(printed.0.take()).unwrap()
+        let warned = warn(&secrets, &[], &paths, &term).map_err(|why| why.to_string());
+        warned.err().unwrap_or_else(|| String::from_utf8(printed.0.take()).unwrap())
     }
 
     #[test]
@@ -129,5 +142,7 @@ mod tests {
         warning: `secret/a`: permission denied
         warning: `secret/b`: permission denied
         ");
+        let wanted = "a reason is wanted of `codex`, and none was given";
+        assert_eq!(warned(&format!("{wanted}\nhint: say why")), wanted);
     }
 }

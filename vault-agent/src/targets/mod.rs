@@ -103,13 +103,13 @@ pub struct Add {
 /// Warns before the verb of what would not be as it seems.
 ///
 /// # Errors
-/// If nobody would write the file.
+/// If nobody would write the file, or the caller has to say why, and has not.
 pub fn foretell(command: &Command, paths: &Paths, term: &Term) -> Result<()> {
     match command {
         Command::Add(args) => {
             ask::demand_machine(paths)?;
             let keys: Vec<&String> = args.keys.iter().chain(args.settings.renamed()).collect();
-            absent::warn(&args.secrets, &keys, paths, term);
+            absent::warn(&args.secrets, &keys, paths, term)?;
         }
         Command::List { .. } | Command::Remove { .. } => {}
     }

@@ -9,6 +9,9 @@ pub const NO_WAIT: &str = "x-vault-no-wait";
 /// Request header: why the caller wants this, on one line; it stands in the audit record.
 pub const REASON: &str = "x-vault-reason";
 
+/// How answers begin that want a reason, or another one.
+pub const NO_REASON: [&str; 2] = ["a reason is wanted of ", "the reason holds a value "];
+
 /// Request header: the AI agent that the caller works for, if it says so itself.
 pub const AI_AGENT: &str = "x-vault-ai-agent";
 

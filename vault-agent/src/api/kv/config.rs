@@ -1,14 +1,13 @@
 //! `config`: the defaults of a mount.
 
 use serde_json::json;
-use shared::audit::Op;
 
 use crate::engine::{Change, Settings};
 
 use super::super::envelope::{self, ApiAnswer, Source};
 use super::super::error::ApiFault;
 use super::super::request::Call;
-use super::{kept, require_reason};
+use super::kept;
 use shared::duration::Shown;
 
 /// Answers the mount's settings.
@@ -35,8 +34,6 @@ pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
         delete_after: fields.duration("delete_version_after")?,
     };
     if settings != Settings::default() {
-        let all = format!("{}/*", call.mount).parse()?;
-        require_reason(call, Op::LocalMetaSet, &all).await?;
         let change = Change::Mount(call.mount.parse()?, settings);
         call.api.engine.write(call.caller.by.clone(), vec![change]).await?;
     }

@@ -6,7 +6,7 @@ use axum::http::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use shared::audit::{Asker, Fact, Op, Outcome};
+use shared::audit::{Op, Outcome};
 use shared::blob::Kind;
 use shared::limits;
 use shared::path::SecretPath;
@@ -15,17 +15,16 @@ use shared::time::Time;
 
 use crate::engine::{Change, PutContent, ReadError, WriteError};
 use machine::binary;
+use machine::scan::told::Told;
 
 use super::super::envelope::{self, ApiAnswer, Source};
 use super::super::error::ApiFault;
 use super::super::json::{self, Fields};
+use super::super::reasons;
 use super::super::request::Call;
 use super::super::tokens::Right;
 use super::{Seen, changed, custom, look, looked_at, or_empty, record, require, settled, with_age};
 use machine::local;
-
-/// Fewest bytes of a value that a reason is searched for.
-const VALUE: usize = 8;
 
 /// Answers a version's content and metadata.
 pub(in super::super) async fn read(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
@@ -109,7 +108,7 @@ async fn open(
     });
     if let (Some(_), Ok(Some(content))) = (&call.caller.by.reason, &found) {
         let data = parse(path, content)?;
-        let told = refuse_told_value(call, op.clone(), path, &data).await;
+        let told = refuse_told_value(call, &op, &data).await;
         json::wipe(Value::Object(data));
         told?;
     }
@@ -117,36 +116,32 @@ async fn open(
     Ok((metadata, found?))
 }
 
-/// Refuses a reason that tells a value: it stands in the audit log, which the server keeps.
+/// Refuses a reason that tells a value which does not lie here yet: that of another version, or one
+/// that is to be written.
 async fn refuse_told_value(
     call: &Call<'_>,
-    op: Op,
-    path: &SecretPath,
+    op: &Op,
     data: &Map<String, Value>,
 ) -> Result<(), ApiFault> {
-    let by = &call.caller.by;
-    if !by.reason.as_ref().is_some_and(|reason| data.values().any(|it| tells(reason.as_str(), it)))
-    {
-        return Ok(());
+    let Some(reason) = &call.caller.by.reason else { return Ok(()) };
+    let told = Told::new(reason.as_str());
+    if data.values().any(|value| names(&told, value)) {
+        return Err(reasons::refused(call, op).await);
     }
-    let (silent, path) = (Asker { reason: None, ..by.clone() }, Some(path.clone()));
-    let access = Fact { path, result: Outcome::Denied, ..Fact::new(op).by(&silent) };
-    let recorded = call.api.engine.record(access).await;
-    recorded.map_err(|why| ApiFault::Broken(format!("{why:#}")))?;
-    Err(ApiFault::Refused(
-        "the reason holds a value of the secret, and would stand in the audit log\nhint: say why \
-         without it"
-            .to_owned(),
-    ))
+    Ok(())
 }
 
-/// Tells whether a text holds a value that is long enough for one that nobody guesses.
-fn tells(text: &str, value: &Value) -> bool {
+/// Tells whether a text names any of the values in a value.
+fn names(told: &Told<'_>, value: &Value) -> bool {
     match value {
-        Value::String(value) => value.trim().len() >= VALUE && text.contains(value.trim()),
-        Value::Array(all) => all.iter().any(|value| tells(text, value)),
-        Value::Object(all) => all.values().any(|value| tells(text, value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(value) => told.names(value.as_bytes()),
+        Value::Number(value) => told.names(value.to_string().as_bytes()),
+        Value::Array(all) => all.iter().any(|value| names(told, value)),
+        Value::Object(all) => match binary::of(value) {
+            Some(bytes) => told.names(bytes.expose()),
+            None => all.values().any(|value| names(told, value)),
+        },
+        Value::Null | Value::Bool(_) => false,
     }
 }
 
@@ -159,7 +154,7 @@ pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
     }
     let data = fields.take_map("data")?.unwrap_or_default();
     let cas = cas(&mut fields)?;
-    refuse_told_value(call, Op::LocalPut, &path, &data).await?;
+    refuse_told_value(call, &Op::LocalPut, &data).await?;
     let (kind, content) = match binary::only_file(&data) {
         Some(bytes) => (Kind::Raw, bytes),
         None => {
@@ -187,7 +182,7 @@ pub(in super::super) async fn patch(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
     let data = fields.take_map("data")?;
     let cas = cas(&mut fields)?;
     if let Some(data) = &data {
-        refuse_told_value(call, Op::LocalPatch, &path, data).await?;
+        refuse_told_value(call, &Op::LocalPatch, data).await?;
     }
     let patch = data.map_or(Value::Null, Value::Object);
     put(call, path, Kind::Kv, PutContent::Merge(patch), cas).await
@@ -262,16 +257,20 @@ mod tests {
     #[test]
     fn a_reason_that_tells_a_value_is_noticed() {
         let inner = json!(["short", { "c": "inner-value" }]);
-        let data = json!({ "a": "hunter2-hunter2", "b": inner, "n": 12345678 });
+        let bytes = json!({ "$base64": "aHVudGVyMy1odW50ZXIz" });
+        let data = json!({ "a": "hunter2-hunter2", "b": inner, "n": 12345678, "f": bytes });
         for (text, expected) in [
             ("set it to hunter2-hunter2", true),
             ("inner-value is old", true),
             ("short", false),
-            ("deploy 12345678", false),
+            ("deploy 12345678", true),
+            ("deploy 1234567", false),
+            ("hunter3-hunter3", true),
             ("hunter2", false),
         ] {
-            assert!(!tells(text, &json!("          ")), "{text}");
-            assert_eq!(tells(text, &data), expected, "{text}");
+            let told = Told::new(text);
+            assert!(!names(&told, &json!("          ")), "{text}");
+            assert_eq!(names(&told, &data), expected, "{text}");
         }
     }
 

@@ -7,6 +7,7 @@ mod hostile;
 mod kv;
 mod metadata;
 mod products;
+mod reasons;
 mod system;
 mod wire;
 mod world;

@@ -188,6 +188,9 @@ pub fn agent(global: &Global, arguments: &[&str]) -> Result<Command> {
     for name in ["VAULT_TOKEN", "VAULT_PASSPHRASE_FILE"] {
         command.env_remove(name);
     }
+    if let Some(reason) = &flags.reason {
+        command.env("VAULT_REASON", reason);
+    }
     command.args(arguments);
     Ok(command)
 }
