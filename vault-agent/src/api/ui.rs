@@ -25,11 +25,11 @@ pub(super) async fn ui(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
 }
 
 async fn link(call: &mut Call<'_>, page: &Page) -> Result<ApiAnswer, ApiFault> {
-    let UiRequest { through } = call.typed().await?;
-    if through == Some(0) {
+    let request: UiRequest = call.typed().await?;
+    if request.through == Some(0) {
         return Err(ApiFault::Refused("a tunnel has a port of its own, not 0".to_owned()));
     }
-    let link = page.link(&call.caller.by, through).await;
+    let link = page.link(&call.caller.by, request).await;
     Ok(envelope::plain(&link.map_err(|why| {
         let hint = hint::hint(&why).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
         ApiFault::Refused(format!("{why:#}{hint}"))

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use host::hint::hinted;
 use shared::audit::{Asker, Who};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::engine::Engine;
 use machine::config;
-use machine::local::{UiLink, UiState, UiWidget};
+use machine::local::{UiLink, UiRequest, UiState, UiWidget};
 
 use super::listen;
 use super::sessions::{LINK_LIFE, Opener};
@@ -67,16 +68,18 @@ impl Page {
         }
     }
 
-    /// Makes a link for somebody who may ask for a review, and opens the page if it is closed.
+    /// Makes a link for somebody who may ask for a review, and opens the page if it is closed. Root
+    /// may make one for another user.
     ///
     /// # Errors
-    /// If the port cannot be listened on, or the agent is ending.
-    pub async fn link(&self, by: &Asker, through: Option<u16>) -> Result<UiLink> {
+    /// If it would be for nobody who is known, the port cannot be listened on, or the agent is
+    /// ending.
+    pub async fn link(&self, by: &Asker, UiRequest { through, user }: UiRequest) -> Result<UiLink> {
+        let user = link_user(&by.who, user)?;
         let mut open = self.0.open.lock().await;
         let site = self.0.opened(&mut open).await?;
         let port = through.unwrap_or(site.port);
         let who = &by.who;
-        let user = user(who).filter(|uid| *uid != 0);
         let by = Asker { who: as_page(who), ..by.clone() };
         let opener = Opener { by, port, user };
         let token = site.sessions.link(opener, Instant::now());
@@ -185,9 +188,25 @@ fn as_page(who: &Who) -> Who {
     })
 }
 
+/// Returns the user whom a link is for.
+fn link_user(who: &Who, wished: Option<u32>) -> Result<u32> {
+    match (asking_user(who), wished) {
+        (Some(own), None) => Ok(own),
+        (Some(own), Some(user)) if own == 0 || own == user => Ok(user),
+        (Some(_), Some(_)) => {
+            let hint = "leave `--for` out, and the link is for you";
+            bail!(hinted("only root makes a link to the page for another user", hint))
+        }
+        (None, _) => {
+            let hint = "ask on this host, through the agent's socket: `vault ui`";
+            bail!(hinted("which user asks is not known, and a link is for one user", hint))
+        }
+    }
+}
+
 /// Returns the user who has asked: behind the last ` uid `, which the agent writes, nothing that
 /// others choose holds a space.
-fn user(who: &Who) -> Option<u32> {
+fn asking_user(who: &Who) -> Option<u32> {
     let (_, rest) = who.as_str().rsplit_once("uid ")?;
     rest.split(' ').next()?.parse().ok()
 }
@@ -215,7 +234,19 @@ mod tests {
             ("uid 0 (root)", Some(0)),
             ("tcp 172.17.0.2", None),
         ] {
-            assert_eq!(user(&Who::lossy(who)), expected);
+            assert_eq!(asking_user(&Who::lossy(who)), expected);
         }
+    }
+
+    #[test]
+    fn root_alone_makes_links_for_others() {
+        let of = |who: &str, wished| link_user(&Who::lossy(who), wished).ok();
+        assert_eq!(of("vault[812] uid 1000 (jonas)", None), Some(1000));
+        assert_eq!(of("vault[812] uid 1000 (jonas)", Some(1000)), Some(1000));
+        assert_eq!(of("vault[812] uid 1000 (jonas)", Some(0)), None);
+        assert_eq!(of("vault[812] uid 0 (root)", None), Some(0));
+        assert_eq!(of("vault[812] uid 0 (root)", Some(1000)), Some(1000));
+        assert_eq!(of("tcp 172.17.0.2", None), None);
+        assert_eq!(of("tcp 172.17.0.2", Some(1000)), None);
     }
 }

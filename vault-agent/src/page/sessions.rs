@@ -40,9 +40,8 @@ pub(super) struct Opener {
     pub(super) by: Asker,
     /// The port that the browser sees.
     pub(super) port: u16,
-    /// The user whose processes alone may open the link; `None` for any: root's is for whichever
-    /// browser it is taken to.
-    pub(super) user: Option<u32>,
+    /// The user whose processes alone, but for root's, may open the link and use the session.
+    pub(super) user: u32,
 }
 
 impl Opener {
@@ -50,7 +49,7 @@ impl Opener {
     /// link may be seen by others of this host, in the arguments of the program that starts the
     /// browser.
     pub(super) fn lets(&self, user: Option<u32>) -> bool {
-        self.user.is_none_or(|own| user == Some(own) || user == Some(0))
+        user == Some(self.user) || user == Some(0)
     }
 }
 
@@ -184,10 +183,9 @@ impl Sessions {
             }
             return None;
         };
-        let mut opener = inner.links.remove(at).opener;
         // Cookies know no ports: whatever else listens on this host's loopback is shown them. So a
-        // session is of the user who has opened it, root's too.
-        opener.user = opener.user.or(user);
+        // session is of its link's user alone.
+        let opener = inner.links.remove(at).opener;
         inner.guesses = 0;
         let cookie = random();
         if inner.open.len() >= SESSIONS {
@@ -267,9 +265,11 @@ mod tests {
 
     const IDLE: Duration = Duration::from_mins(30);
     const PORT: u16 = 4711;
+    const UID: u32 = 1000;
+    const USER: Option<u32> = Some(UID);
 
     fn opener() -> Opener {
-        Opener { by: Who::lossy("vault ui[1] uid 0").into(), port: PORT, user: None }
+        Opener { by: Who::lossy("vault ui[1] uid 0").into(), port: PORT, user: UID }
     }
 
     fn start() -> (Sessions, Instant) {
@@ -281,9 +281,9 @@ mod tests {
         let (sessions, now) = start();
         let link = sessions.link(opener(), now);
         assert_eq!(link.len(), 43, "256 bits");
-        let cookie = sessions.open(&link, (PORT, None), now).unwrap();
+        let cookie = sessions.open(&link, (PORT, USER), now).unwrap();
         assert_ne!(*cookie, *link);
-        assert_eq!(sessions.open(&link, (PORT, None), now), None);
+        assert_eq!(sessions.open(&link, (PORT, USER), now), None);
         let session = sessions.find(&cookie, PORT, false, now).unwrap();
         assert_eq!(session.opener, opener());
         assert!(sessions.find(&link, PORT, false, now).is_none());
@@ -294,20 +294,39 @@ mod tests {
     #[test]
     fn a_link_is_for_its_own_user_or_root() {
         let (sessions, now) = start();
-        let mine = Opener { user: Some(1000), ..opener() };
-        for (user, expected) in [(None, false), (Some(1001), false), (Some(1000), true)] {
-            let link = sessions.link(mine.clone(), now);
+        for (of, user, expected) in [
+            (UID, None, false),
+            (UID, Some(1001), false),
+            (UID, USER, true),
+            (UID, Some(0), true),
+            // Root's is root's: for another user's browser it names that user.
+            (0, None, false),
+            (0, USER, false),
+            (0, Some(0), true),
+        ] {
+            let link = sessions.link(Opener { user: of, ..opener() }, now);
             assert_eq!(sessions.open(&link, (PORT, user), now).is_some(), expected, "{user:?}");
         }
-        let link = sessions.link(mine, now);
-        assert!(sessions.open(&link, (PORT, Some(0)), now).is_some());
+    }
+
+    #[test]
+    fn guesses_of_those_whom_no_link_lets_in_void_none() {
+        let (sessions, now) = start();
+        let link = sessions.link(opener(), now);
+        for _ in 0..2 * GUESSES {
+            for user in [None, Some(1001)] {
+                assert_eq!(sessions.open("guess", (PORT, user), now), None);
+                assert_eq!(sessions.open(&link, (PORT, user), now), None, "nor the right one");
+            }
+        }
+        assert!(sessions.open(&link, (PORT, USER), now).is_some());
     }
 
     #[test]
     fn links_end_after_a_minute() {
         let (sessions, now) = start();
         let link = sessions.link(opener(), now);
-        assert_eq!(sessions.open(&link, (PORT, None), now + LINK_LIFE), None);
+        assert_eq!(sessions.open(&link, (PORT, USER), now + LINK_LIFE), None);
         assert_eq!(sessions.sweep(now + LINK_LIFE), None);
     }
 
@@ -315,17 +334,17 @@ mod tests {
     fn guessing_voids_every_link_and_leaves_sessions() {
         let (sessions, now) = start();
         let first = sessions.link(opener(), now);
-        let cookie = sessions.open(&first, (PORT, None), now).unwrap();
+        let cookie = sessions.open(&first, (PORT, USER), now).unwrap();
         let link = sessions.link(opener(), now);
         for _ in 1..GUESSES {
-            assert_eq!(sessions.open("guess", (PORT, None), now), None);
+            assert_eq!(sessions.open("guess", (PORT, USER), now), None);
         }
         let other = sessions.link(opener(), now);
-        assert!(sessions.open(&link, (PORT, None), now).is_some(), "one guess too few");
+        assert!(sessions.open(&link, (PORT, USER), now).is_some(), "one guess too few");
         for _ in 0..GUESSES {
-            assert_eq!(sessions.open("guess", (PORT, None), now), None);
+            assert_eq!(sessions.open("guess", (PORT, USER), now), None);
         }
-        assert_eq!(sessions.open(&other, (PORT, None), now), None);
+        assert_eq!(sessions.open(&other, (PORT, USER), now), None);
         assert!(sessions.find(&cookie, PORT, false, now).is_some());
     }
 
@@ -333,8 +352,8 @@ mod tests {
     fn a_link_and_a_cookie_are_good_at_their_own_port_only() {
         let (sessions, now) = start();
         let link = sessions.link(opener(), now);
-        assert_eq!(sessions.open(&link, (PORT + 1, None), now), None);
-        let cookie = sessions.open(&link, (PORT, None), now).unwrap();
+        assert_eq!(sessions.open(&link, (PORT + 1, USER), now), None);
+        let cookie = sessions.open(&link, (PORT, USER), now).unwrap();
         assert!(sessions.find(&cookie, PORT + 1, false, now).is_none());
         assert!(sessions.has_port(PORT) && !sessions.has_port(PORT + 1));
     }
@@ -342,7 +361,7 @@ mod tests {
     #[test]
     fn sessions_end_when_idle_and_looking_by_itself_keeps_none() {
         let (sessions, now) = start();
-        let cookie = sessions.open(&sessions.link(opener(), now), (PORT, None), now).unwrap();
+        let cookie = sessions.open(&sessions.link(opener(), now), (PORT, USER), now).unwrap();
         let session = sessions.find(&cookie, PORT, false, now + IDLE / 2).unwrap();
         assert!(sessions.find(&cookie, PORT, true, now + IDLE).is_some());
         assert_eq!(sessions.sweep(now + IDLE), Some(now + IDLE / 2 + IDLE));
@@ -357,11 +376,11 @@ mod tests {
     fn there_are_not_many_links_and_sessions() {
         let (sessions, now) = start();
         let links: Vec<_> = (0..=LINKS).map(|_| sessions.link(opener(), now)).collect();
-        assert_eq!(sessions.open(&links[0], (PORT, None), now), None, "the oldest is gone");
+        assert_eq!(sessions.open(&links[0], (PORT, USER), now), None, "the oldest is gone");
         let mut cookies = Vec::new();
         for at in 0..=SESSIONS {
             let now = now + Duration::from_secs(u64::try_from(at).unwrap());
-            cookies.push(sessions.open(&sessions.link(opener(), now), (PORT, None), now).unwrap());
+            cookies.push(sessions.open(&sessions.link(opener(), now), (PORT, USER), now).unwrap());
         }
         let now = now + LINK_LIFE;
         assert_eq!(sessions.count(), SESSIONS);
@@ -372,11 +391,11 @@ mod tests {
     #[test]
     fn closing_ends_all() {
         let (sessions, now) = start();
-        let cookie = sessions.open(&sessions.link(opener(), now), (PORT, None), now).unwrap();
+        let cookie = sessions.open(&sessions.link(opener(), now), (PORT, USER), now).unwrap();
         let link = sessions.link(opener(), now);
         sessions.close();
         assert!(sessions.find(&cookie, PORT, false, now).is_none());
-        assert_eq!(sessions.open(&link, (PORT, None), now), None);
+        assert_eq!(sessions.open(&link, (PORT, USER), now), None);
     }
 
     #[test]
@@ -388,13 +407,15 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_of_the_user_who_has_opened_it() {
-        let (sessions, now) = (Sessions::new(IDLE), Instant::now());
-        let token = sessions.link(opener(), now);
-        let cookie = sessions.open(&token, (PORT, Some(1000)), now).unwrap();
-        let opened = sessions.find(&cookie, PORT, false, now).unwrap();
-        let lets = |user| opened.opener.lets(user);
-        assert!(lets(Some(1000)) && lets(Some(0)));
-        assert!(!lets(Some(1001)) && !lets(None), "whoever else is shown the cookie");
+    fn a_session_is_of_its_links_user() {
+        let (sessions, now) = start();
+        for by in [USER, Some(0)] {
+            let token = sessions.link(opener(), now);
+            let cookie = sessions.open(&token, (PORT, by), now).unwrap();
+            let opened = sessions.find(&cookie, PORT, false, now).unwrap();
+            let lets = |user| opened.opener.lets(user);
+            assert!(lets(USER) && lets(Some(0)));
+            assert!(!lets(Some(1001)) && !lets(None), "whoever else is shown the cookie");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::context::Global;
 use crate::owner::ssh::{SSH, Tunnel};
 use crate::print::Format;
+use host::account;
 use host::hint::{Exit, Failure, hinted};
 use host::shown::Shown;
 use machine::local::{UI, UiLink, UiRequest, UiState, UiWidget};
@@ -27,8 +28,8 @@ const TUNNEL: Duration = Duration::from_secs(1);
 /// Open a page that answers whether all is well
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The agent of this host shows the page on 127.0.0.1, to the browser that opens the link first: it is
-good once, for a minute. The page shows how everybody stands, who reads what, and what to type;
+The agent of this host shows the page on 127.0.0.1, to the browser that opens the link: it is good
+once, for a minute, for programs of the user who asks. The page shows how everybody stands, who reads what, and what to type;
 nothing is changed on it. It ends when nobody has used it for half an hour.
 
 Examples:
@@ -48,6 +49,9 @@ pub struct Args {
     /// Print the addresses of the widget and the badge, which `[ui] widget` turns on
     #[arg(long, conflicts_with = "print")]
     widget: bool,
+    /// As root: make the link for this user's browser
+    #[arg(long = "for", value_name = "USER", conflicts_with_all = ["ssh", "close", "widget"])]
+    user: Option<String>,
     /// The port that the browser sees, where a tunnel leads here
     #[arg(long, value_name = "PORT", hide = true, value_parser = clap::value_parser!(u16).range(1..))]
     through: Option<u16>,
@@ -67,13 +71,26 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     if args.widget {
         return widget(global, &client);
     }
-    let link: UiLink = client.post(UI, &UiRequest { through: args.through })?;
+    let user = args.user.as_deref().map(numbered).transpose()?;
+    let link: UiLink = client.post(UI, &UiRequest { through: args.through, user })?;
     let format = global.format()?;
     if format != Format::Table {
         return global.show(format, Shown::default, &link);
     }
     present(global, &link, args.print)?;
+    if user.is_none() && rustix::process::geteuid().is_root() {
+        global.term.say("only root's programs may: `--for USER` makes a link for a user's browser");
+    }
     Ok(Exit::OK)
+}
+
+/// Returns the number of a user of this host, by name or number.
+fn numbered(name: &str) -> Result<u32> {
+    let known = account::user(name).map(|user| user.uid);
+    known.or_else(|| name.parse().ok()).ok_or_else(|| {
+        let text = format!("user `{name}` is not known on this host");
+        hinted(text, "`getent passwd` lists who is")
+    })
 }
 
 /// Opens the browser, or prints the link where there is none to open.

@@ -12,6 +12,9 @@ pub struct UiRequest {
     /// The port that the browser sees, where a tunnel leads to the page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub through: Option<u16>,
+    /// The user whose processes may open the link; who asks, if absent. Root alone names another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
 }
 
 /// A link that opens the page once.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::engine::tests::Lone;
 use crate::page::Page;
 use machine::config;
+use machine::local::UiRequest;
 
 async fn page(idle: Duration) -> (Lone, Page, watch::Sender<bool>) {
     let lone = Lone::new("here", &["*"], &["*"]).await;
@@ -36,7 +37,7 @@ async fn ask(port: u16, head: &str) -> Option<String> {
 
 /// Opens a session and returns its cookie.
 async fn open(page: &Page) -> (u16, String) {
-    let link = page.link(&who().into(), None).await.unwrap();
+    let link = page.link(&who().into(), UiRequest::default()).await.unwrap();
     let path = link.link.strip_prefix(&format!("http://127.0.0.1:{}", link.port)).unwrap();
     let answer = ask(link.port, &format!("GET {path} HTTP/1.1")).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
@@ -78,7 +79,7 @@ async fn another_user_who_has_seen_the_link_does_not_get_in() {
     let (_lone, page, _stop) = page(Duration::from_mins(30)).await;
     let own = rustix::process::getuid().as_raw();
     let other = Who::lossy(&format!("vault[7] uid {}", own + 4_000));
-    let link = page.link(&other.into(), None).await.unwrap();
+    let link = page.link(&other.into(), UiRequest::default()).await.unwrap();
     let path = link.link.strip_prefix(&format!("http://127.0.0.1:{}", link.port)).unwrap();
     let answer = ask(link.port, &format!("GET {path} HTTP/1.1")).await.unwrap();
     // Root may read whatever that user's browser holds.
@@ -92,7 +93,7 @@ async fn the_page_ends_with_the_agent() {
     let (port, _) = open(&page).await;
     stop.send_replace(true);
     until_closed(port).await;
-    assert!(page.link(&who().into(), None).await.is_err());
+    assert!(page.link(&who().into(), UiRequest::default()).await.is_err());
 }
 
 #[tokio::test]
@@ -120,7 +121,8 @@ async fn news_come_as_a_stream_and_end_with_the_session() {
 #[tokio::test]
 async fn a_tunnel_has_a_port_of_its_own() {
     let (_lone, page, _stop) = page(Duration::from_mins(30)).await;
-    let link = page.link(&who().into(), Some(9)).await.unwrap();
+    let through = UiRequest { through: Some(9), user: None };
+    let link = page.link(&who().into(), through).await.unwrap();
     let token = link.link.strip_prefix("http://127.0.0.1:9/open/").unwrap();
     let head = |host: &str| format!("GET /open/{token} HTTP/1.1\r\nX: {host}");
     // By its own port the link of the tunnel is good for nothing.

@@ -1,6 +1,7 @@
 //! A machine with its page, and a browser that is let in.
 
 use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,6 @@ use machine::config;
 
 /// The port that it is called by.
 pub(super) const PORT: u16 = 4711;
-/// The connection; nobody holds it.
-const ENDS: [&str; 2] = ["127.0.0.1:1", "127.0.0.1:4711"];
 /// Who has asked for the link.
 pub(super) const WHO: &str = "vault ui[7] uid 1000 (jonas)";
 
@@ -32,6 +31,8 @@ pub(super) struct World {
     pub(super) site: Arc<Site>,
     /// The whole `Cookie` header of the browser that was let in.
     pub(super) cookie: String,
+    /// The browser's connection and the page's end of it: they tell whose it is.
+    connection: [TcpStream; 2],
 }
 
 /// An answer, taken in.
@@ -53,7 +54,10 @@ impl World {
         let token = WidgetToken::open(&lone.paths().state).unwrap();
         let options = config::Ui::default();
         let site = Arc::new(Site::new(lone.engine(), PORT, &options, Some(token)));
-        let mut world = Self { lone, site, cookie: String::new() };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let browser = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let connection = [browser, listener.accept().unwrap().0];
+        let mut world = Self { lone, site, cookie: String::new(), connection };
         let got = world.get(&format!("/open/{}", world.link())).await;
         assert_eq!(got.status, 303, "{got:?}");
         let cookie = got.headers["set-cookie"].to_str().unwrap();
@@ -63,7 +67,8 @@ impl World {
 
     /// Makes a link, and returns what stands behind `/open/`.
     pub(super) fn link(&self) -> String {
-        let opener = Opener { by: Who::lossy(WHO).into(), port: PORT, user: None };
+        let user = rustix::process::getuid().as_raw();
+        let opener = Opener { by: Who::lossy(WHO).into(), port: PORT, user };
         self.site.sessions.link(opener, tokio::time::Instant::now()).to_string()
     }
 
@@ -75,8 +80,8 @@ impl World {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let answer =
-            route::answer(&self.site, ENDS.map(|end| end.parse().unwrap()).into(), request).await;
+        let ends = self.connection.each_ref().map(|end| end.local_addr().unwrap());
+        let answer = route::answer(&self.site, ends.into(), request).await;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         Got { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
