@@ -21,6 +21,8 @@ pub const SILENT: u16 = 0;
 pub struct Receiver {
     url: String,
     status: Arc<AtomicU16>,
+    /// The answer to audit records, where it is another.
+    to_records: Arc<AtomicU16>,
     got: Arc<Mutex<Vec<(String, String)>>>,
 }
 
@@ -28,16 +30,22 @@ impl Receiver {
     pub fn new(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook-of-nobody", listener.local_addr().unwrap());
-        let (status, got) = (Arc::new(AtomicU16::new(status)), Arc::default());
-        let receiver = Self { url, status, got };
-        let (status, got) = (Arc::clone(&receiver.status), Arc::clone(&receiver.got));
+        let (status, to_records, got) = (Arc::new(status.into()), Arc::default(), Arc::default());
+        let receiver = Self { url, status, to_records, got };
+        let (status, to_records) = (receiver.status.clone(), receiver.to_records.clone());
+        let got = receiver.got.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (status, got) = (Arc::clone(&status), Arc::clone(&got));
-                std::thread::spawn(move || take(&stream, &status, &got));
+                let (status, to_records, got) = (status.clone(), to_records.clone(), got.clone());
+                std::thread::spawn(move || take(&stream, (&status, &to_records), &got));
             }
         });
         receiver
+    }
+
+    /// Has audit records answered otherwise; 0 as all else.
+    pub fn answer_records(&self, status: u16) {
+        self.to_records.store(status, Ordering::Relaxed);
     }
 
     pub fn answer(&self, status: u16) {
@@ -76,7 +84,11 @@ impl Receiver {
 }
 
 /// Takes the requests of one connection; those that are answered with success are kept.
-fn take(stream: &TcpStream, status: &AtomicU16, got: &Mutex<Vec<(String, String)>>) {
+fn take(
+    stream: &TcpStream,
+    (status, to_records): (&AtomicU16, &AtomicU16),
+    got: &Mutex<Vec<(String, String)>>,
+) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut head = String::new();
@@ -90,14 +102,17 @@ fn take(stream: &TcpStream, status: &AtomicU16, got: &Mutex<Vec<(String, String)
         });
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body).unwrap();
-        let code = status.load(Ordering::Relaxed);
+        let body = String::from_utf8(body).unwrap();
+        let of_record = Some(to_records.load(Ordering::Relaxed)).filter(|code| *code > 0);
+        let of_record = of_record.filter(|_| body.contains(r#""event":"audit""#));
+        let code = of_record.unwrap_or_else(|| status.load(Ordering::Relaxed));
         if code == SILENT {
             // Until the other side gives up.
             let _ = reader.read(&mut [0]);
             return;
         }
         if code < 300 {
-            got.lock().unwrap().push((head, String::from_utf8(body).unwrap()));
+            got.lock().unwrap().push((head, body));
         }
         let answer = format!("HTTP/1.1 {code} X\r\ncontent-length: 0\r\n\r\n");
         if (&*stream).write_all(answer.as_bytes()).is_err() {

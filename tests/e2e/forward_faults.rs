@@ -363,6 +363,51 @@ fn a_token_that_changes_or_goes_away_is_followed_and_never_shown() {
     }
 }
 
+/// Returns the row of `forward list`.
+fn told(host: &Host, name: &str) -> Value {
+    let list = host.agent_command(&["forward", "list", "--json"]);
+    let rows: Value = serde_json::from_str(&list.out).unwrap();
+    rows.as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap_or_default()
+}
+
+#[test]
+fn records_that_are_refused_hold_up_no_alarm() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let receiver = Receiver::new(200);
+    receiver.answer_records(403);
+    configure(&rtx, &forward("hook", &(webhook(&receiver) + "\nwhat = [\"alarms\", \"audit\"]")));
+    watch::poll("the log is followed", || told(&rtx, "hook")["audit"].as_u64().filter(|n| *n > 0));
+    let _ = rtx.vault(&["kv", "put", "secret/a", "A=1"]).ok();
+    watch::poll("records are refused", || {
+        let why = told(&rtx, "hook")["why"].clone();
+        why.as_str().is_some_and(|why| why.starts_with("it answered 403")).then_some(())
+    });
+    want_in_vain(&rtx, &rtx.env_file(), "secret/app/none");
+    watch::poll("the begin", || (receiver.alarms() == [BEGINS]).then_some(()));
+    assert!(told(&rtx, "hook")["dropped"] == 0, "what all are refused is kept");
+    // Others are taken: what waits is tried at once, and whoever asks hears of it.
+    let ran = rtx.agent_command(&["forward", "test", "hook"]);
+    assert!(ran.code == 0 && ran.err.contains("and are tried now"), "{}", ran.err);
+    // A message that is refused as such is given up, and the next one is sent.
+    receiver.answer_records(422);
+    watch::poll("it is given up", || {
+        let row = told(&rtx, "hook");
+        (row["dropped"] != 0 && row["queued"] == 0).then_some(())
+    });
+    receiver.answer_records(0);
+    let _ = rtx.vault(&["kv", "put", "secret/a", "A=2"]).ok();
+    watch::poll("later ones come", || {
+        let taken = receiver.taken();
+        taken.iter().any(|(_, body)| body.contains(r#""event":"audit""#)).then_some(())
+    });
+    watch::poll("and how many are gone", || {
+        let taken = receiver.taken();
+        taken.iter().any(|(_, body)| body.contains(r#""event":"dropped""#)).then_some(())
+    });
+    watch::poll("all is well", || told(&rtx, "hook")["failing"].is_null().then_some(()));
+}
+
 #[test]
 fn what_waits_outlives_a_kill() {
     let world = World::new(bins!());

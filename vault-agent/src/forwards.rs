@@ -14,7 +14,11 @@ use crate::ask;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Print who is told, and how that goes
-    List,
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Send a message that says that it is a test, and say what came of it
     Test {
         /// The name of one `[[forward]]`; all without it
@@ -25,13 +29,19 @@ pub enum Command {
 
 pub(crate) fn run(command: &Command, paths: &Paths, term: &Term) -> Result<Exit> {
     match command {
-        Command::List => list(paths, term),
+        Command::List { json } => list(*json, paths, term),
         Command::Test { name } => test(name.clone(), paths, term),
     }
 }
 
-fn list(paths: &Paths, term: &Term) -> Result<Exit> {
+fn list(json: bool, paths: &Paths, term: &Term) -> Result<Exit> {
     let Forwards { forwards } = ask::ask(paths, FORWARDS)?;
+    let is_well = forwards.iter().all(|row| row.failing.is_none());
+    let exit = if is_well { Exit::OK } else { Exit::REMOTE };
+    if json {
+        term.document(serde_json::to_string_pretty(&forwards)?)?;
+        return Ok(exit);
+    }
     if forwards.is_empty() {
         term.say("nobody is told of alarms: `agent.toml` has no `[[forward]]`");
         return Ok(Exit::OK);
@@ -39,8 +49,7 @@ fn list(paths: &Paths, term: &Term) -> Result<Exit> {
     let header = ["NAME", "TO", "SENT", "WAITING", "DROPPED", "STATE"];
     let rows: Vec<Vec<String>> = forwards.iter().map(cells).collect();
     term.print(table::plain(&header, &rows))?;
-    let is_well = forwards.iter().all(|row| row.failing.is_none());
-    Ok(if is_well { Exit::OK } else { Exit::REMOTE })
+    Ok(exit)
 }
 
 fn cells(row: &ForwardRow) -> Vec<String> {
@@ -63,12 +72,17 @@ fn test(name: Option<String>, paths: &Paths, term: &Term) -> Result<Exit> {
         );
     }
     let mut exit = Exit::OK;
-    for TestedRow { name, to, failure } in forwards {
+    for TestedRow { name, to, failure, waiting } in forwards {
+        let waiting = match waiting {
+            0 => String::new(),
+            1 => "; 1 message waits, and is tried now".to_owned(),
+            some => format!("; {some} messages wait, and are tried now"),
+        };
         match failure {
-            None => term.say(format!("{name} ({to}): sent")),
+            None => term.say(format!("{name} ({to}): sent{waiting}")),
             Some(why) => {
                 exit = Exit::REMOTE;
-                term.say(format!("{name} ({to}): not sent: {why}"));
+                term.say(format!("{name} ({to}): not sent: {why}{waiting}"));
             }
         }
     }

@@ -33,19 +33,29 @@ impl Backlog {
     /// Adds a message.
     pub fn push(&mut self, message: Message) {
         while self.queue.len() >= MOST {
-            match self.queue.pop_front().map(|message| message.event) {
-                // What it would have told is told anew.
-                Some(Event::Dropped(count)) => self.untold += count,
-                Some(_) | None => self.drop_one(),
-            }
+            let oldest = self.queue.pop_front();
+            self.dropped(oldest.as_ref());
         }
         self.queue.push_back(message);
     }
 
-    /// Counts a message that is given up.
-    pub fn drop_one(&mut self) {
-        self.dropped += 1;
-        self.untold += 1;
+    /// Drops the message of this id, which is given up.
+    pub fn give_up(&mut self, id: &str) {
+        let at = self.queue.iter().position(|message| message.id == id);
+        let message = at.and_then(|at| self.queue.remove(at));
+        self.dropped(message.as_ref());
+    }
+
+    /// Counts a message that is dropped.
+    pub fn dropped(&mut self, message: Option<&Message>) {
+        match message.map(|message| &message.event) {
+            // What it would have told is told anew.
+            Some(Event::Dropped(count)) => self.untold += count,
+            Some(_) | None => {
+                self.dropped += 1;
+                self.untold += 1;
+            }
+        }
     }
 
     /// Notes that the message of this id was taken.
@@ -85,5 +95,11 @@ mod tests {
         // The word about them is dropped itself: they are still to be told of, and counted once.
         backlog.push(Message::new(Time::from_micros(10), Event::Test));
         assert_eq!((backlog.queue.len(), backlog.dropped, backlog.untold), (MOST, 3, 3));
+        backlog.tell_dropped(Time::from_micros(11));
+        for expected in [(MOST, 3, 3), (MOST - 1, 4, 4)] {
+            let first = backlog.queue[0].id.clone();
+            backlog.give_up(&first);
+            assert_eq!((backlog.queue.len(), backlog.dropped, backlog.untold), expected);
+        }
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::fault::Fault;
+use super::fault::{About, Fault};
 use super::tls;
 
 /// How much of an answer is read so that the connection stays.
@@ -80,17 +80,22 @@ fn judge(status: StatusCode, after: Option<Duration>) -> Result<(), Fault> {
     if status.is_success() {
         return Ok(());
     }
-    let more = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ": is the token right?",
-        StatusCode::NOT_FOUND => ": is its address right, and the token if that is in it?",
-        _ if status.is_redirection() => ": no redirect is followed: name where it leads",
-        _ => "",
+    let (about, more) = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            (About::Sender, ": is the token right?")
+        }
+        StatusCode::NOT_FOUND => {
+            (About::Sender, ": is its address right, and the token if that is in it?")
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => (About::Sender, ""),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => (About::Way, ""),
+        _ if status.is_client_error() => (About::Message, ""),
+        _ if status.is_redirection() => {
+            (About::Sender, ": no redirect is followed: name where it leads")
+        }
+        _ => (About::Way, ""),
     };
-    let refused = matches!(
-        status,
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
-    );
-    Err(Fault { text: format!("it answered {}{more}", status.as_u16()), refused, after })
+    Err(Fault { text: format!("it answered {}{more}", status.as_u16()), about, after })
 }
 
 /// Returns how long the other side wants to be left alone (RFC 9110, section 10.2.3); dates are
@@ -191,9 +196,26 @@ mod tests {
     #[test]
     fn answers_are_judged() {
         assert!(judge(StatusCode::ACCEPTED, None).is_ok());
-        let fault = judge(StatusCode::INTERNAL_SERVER_ERROR, None).unwrap_err();
-        assert_eq!((fault.text.as_str(), fault.refused), ("it answered 500", false));
-        assert!(judge(StatusCode::BAD_REQUEST, None).unwrap_err().refused);
+        for (status, about) in [
+            (400, About::Message),
+            (401, About::Sender),
+            (403, About::Sender),
+            (404, About::Sender),
+            (405, About::Message),
+            (407, About::Sender),
+            (408, About::Way),
+            (410, About::Message),
+            (413, About::Message),
+            (422, About::Message),
+            (429, About::Way),
+            (302, About::Sender),
+            (500, About::Way),
+            (503, About::Way),
+        ] {
+            let fault = judge(StatusCode::from_u16(status).unwrap(), None).unwrap_err();
+            assert!(fault.text.starts_with(&format!("it answered {status}")), "{}", fault.text);
+            assert_eq!(fault.about, about, "{status}");
+        }
         assert!(judge(StatusCode::FOUND, None).unwrap_err().text.contains("no redirect"));
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "99999".parse().unwrap());

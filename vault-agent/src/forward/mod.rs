@@ -6,7 +6,7 @@
 //! 3. `watch`, `records`: what there is to tell
 //! 4. `sinks`: the ways to tell it
 //! 5. `backlog`, `filter`, `http`, `private`
-//! 6. `track`, `tls`
+//! 6. `track`, `tls`, `lane`
 //! 7. `event`, `fault`
 
 mod backlog;
@@ -14,6 +14,7 @@ mod event;
 mod fault;
 mod filter;
 mod http;
+mod lane;
 mod private;
 mod records;
 mod sinks;
@@ -26,7 +27,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::name::Name;
-use tokio::sync::watch as channel;
+use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
@@ -44,7 +45,14 @@ use worker::Row;
 pub struct Forwarding {
     engine: Engine,
     configs: channel::Receiver<Arc<Config>>,
-    rows: Arc<Mutex<Vec<Row>>>,
+    told: Arc<Mutex<Vec<Told>>>,
+}
+
+/// One who is told: how it goes, and where to say that a test was sent, and whether it was taken.
+#[derive(Clone)]
+struct Told {
+    row: Row,
+    tests: mpsc::Sender<bool>,
 }
 
 impl std::fmt::Debug for Forwarding {
@@ -56,7 +64,7 @@ impl std::fmt::Debug for Forwarding {
 /// The task of one who is told.
 struct Running {
     forward: Arc<Forward>,
-    row: Row,
+    told: Told,
     task: JoinHandle<()>,
 }
 
@@ -69,17 +77,16 @@ impl Drop for Running {
 impl Forwarding {
     /// Tells nobody yet.
     pub fn new(engine: Engine, configs: channel::Receiver<Arc<Config>>) -> Self {
-        Self { engine, configs, rows: Arc::default() }
+        Self { engine, configs, told: Arc::default() }
     }
 
     /// Shows how it goes with each.
     pub fn rows(&self) -> Vec<ForwardRow> {
-        let show = |row: &Row| row.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.lock().iter().map(show).collect()
+        self.lock().iter().map(|told| shown(&told.row)).collect()
     }
 
     /// Sends a message that says that it is a test to the one of that name, or to all, and returns
-    /// what came of it; nothing where nobody is called so.
+    /// what came of it; nothing where nobody is called so. What waits is tried at once then.
     pub async fn test(&self, name: Option<&str>) -> Vec<TestedRow> {
         let config = self.configs.borrow().clone();
         let is_it = |forward: &&Arc<Forward>| name.is_none_or(|name| name == forward.name.as_str());
@@ -87,7 +94,7 @@ impl Forwarding {
         let start = |forward: &Arc<Forward>| {
             let mut outlet = Outlet::new(Arc::clone(forward), self.engine.clone());
             let message = Message::new(clock::now(), Event::Test);
-            let sending = tokio::spawn(async move { outlet.send_all(&[message]).await.1 });
+            let sending = tokio::spawn(async move { outlet.send_all(&[message], || true).await.1 });
             (Arc::clone(forward), sending)
         };
         let started: Vec<_> = config.forwards.iter().filter(is_it).map(start).collect();
@@ -96,7 +103,14 @@ impl Forwarding {
             let sent = sending.await;
             let sent = sent.unwrap_or_else(|_| Err(Fault::new("the agent failed to send it")));
             let (name, to) = (forward.name.clone(), forward.to.word().to_owned());
-            tested.push(TestedRow { name, to, failure: sent.err().map(|fault| fault.text) });
+            let told = self.lock().iter().find(|told| shown(&told.row).name == name).cloned();
+            let waiting = told.map_or(0, |told| {
+                // Another test that is not heard of yet has said the same.
+                let _ = told.tests.try_send(sent.is_ok());
+                shown(&told.row).queued
+            });
+            let failure = sent.err().map(|fault| fault.text);
+            tested.push(TestedRow { name, to, failure, waiting });
         }
         tested
     }
@@ -150,19 +164,24 @@ impl Forwarding {
         for forward in forwards {
             running.entry(forward.name.clone()).or_insert_with(|| {
                 let (forward, row) = (Arc::clone(forward), worker::row(forward));
+                let (tests, tested) = mpsc::channel(1);
                 let mut looks = looks.subscribe();
                 // The last look serves who comes later, too.
                 looks.mark_changed();
-                let told = (forward.clone(), row.clone());
-                let run = worker::run(told, self.engine.clone(), looks, hurry.share());
-                Running { forward, row, task: tokio::spawn(run) }
+                let of = (forward.clone(), row.clone());
+                let run = worker::run(of, self.engine.clone(), looks, hurry.share(), tested);
+                Running { forward, told: Told { row, tests }, task: tokio::spawn(run) }
             });
         }
-        let rows = forwards.iter().filter_map(|forward| running.get(&forward.name));
-        *self.lock() = rows.map(|it| Arc::clone(&it.row)).collect();
+        let all = forwards.iter().filter_map(|forward| running.get(&forward.name));
+        *self.lock() = all.map(|it| it.told.clone()).collect();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Row>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn shown(row: &Row) -> ForwardRow {
+    row.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

@@ -1,11 +1,12 @@
 //! One who is told: takes looks and pages of records, keeps what is owed, sends it, and tries again
 //! what was not taken. Nobody waits for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use shared::time::Time;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -13,6 +14,7 @@ use super::backlog::Backlog;
 use super::event::Message;
 use super::fault::Fault;
 use super::filter::{self, FAILING};
+use super::lane::Lane;
 use super::records::{self, Page};
 use super::sinks::Outlet;
 use super::track::Damping;
@@ -22,12 +24,10 @@ use host::clock;
 use machine::config::Forward;
 use machine::local::ForwardRow;
 
-/// The longest wait before a message is tried again.
+/// The longest wait before records are asked for again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How long nothing must be taken before that is an alarm.
 const PATIENCE_MICROS: u64 = 60_000_000;
-/// How often a message that is refused as such is tried before it is given up.
-const TRIES: u32 = 10;
 /// The time between two questions for records, while there are none but of readers.
 const PACE: Duration = Duration::from_secs(2);
 const LONGEST_PACE: Duration = Duration::from_secs(60);
@@ -49,6 +49,13 @@ pub fn row(forward: &Forward) -> Row {
     }))
 }
 
+/// What a message is about; each kind goes its own way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Alarm,
+    Record,
+}
+
 /// What was sent: how many of them, and why no more.
 struct Sent {
     outlet: Outlet,
@@ -67,15 +74,17 @@ struct Worker {
     /// Not there while something is being sent.
     outlet: Option<Outlet>,
     sending: JoinSet<Sent>,
+    /// What is being sent, or was last.
+    sent: Kind,
+    /// Whether an alarm is to go before the next record.
+    alarm_is_due: Arc<AtomicBool>,
+    alarms: Lane,
+    records: Lane,
     asking: JoinSet<Result<Page, Fault>>,
-    /// Before this nothing is sent.
-    due: Instant,
     /// Before this no records are asked for.
     ask_due: Instant,
     pace: Duration,
-    failures: u32,
     asks_failed: u32,
-    failing: Option<(Time, String)>,
     asks_failing: Option<(Time, String)>,
     surplus_told: bool,
 }
@@ -86,6 +95,7 @@ pub async fn run(
     engine: Engine,
     mut looks: watch::Receiver<Option<Look>>,
     mut hurry: Hurry,
+    mut tests: mpsc::Receiver<bool>,
 ) {
     let backlog = load(&engine, forward.name.as_str()).await;
     let now = Instant::now();
@@ -97,13 +107,14 @@ pub async fn run(
         row,
         page: None,
         sending: JoinSet::new(),
+        sent: Kind::Alarm,
+        alarm_is_due: Arc::default(),
+        alarms: Lane::new(now),
+        records: Lane::new(now),
         asking: JoinSet::new(),
-        due: now,
         ask_due: now,
         pace: PACE,
-        failures: 0,
         asks_failed: 0,
-        failing: None,
         asks_failing: None,
         surplus_told: false,
     };
@@ -129,6 +140,7 @@ pub async fn run(
                 }
             }
             Some(sent) = worker.sending.join_next() => worker.sent(sent.ok()).await,
+            Some(taken) = tests.recv() => worker.tested(taken),
             Some(page) = worker.asking.join_next() => worker.asked(page.ok()).await,
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
@@ -188,19 +200,23 @@ impl Worker {
         }
     }
 
-    /// Sends the next of what is owed, if nothing is under way: alarms one by one before records.
+    /// Sends the next of what is owed and due: alarms one by one before records.
     fn send(&mut self) {
-        if Instant::now() < self.due {
-            return;
-        }
-        let messages: Vec<Message> = match (self.backlog.queue.front(), &self.page) {
-            (Some(first), _) => vec![first.clone()],
-            (None, Some(page)) => page.messages.clone(),
+        let now = Instant::now();
+        let alarm = self.backlog.queue.front().filter(|_| self.alarms.due() <= now);
+        self.alarm_is_due.store(alarm.is_some(), Ordering::Relaxed);
+        let page = self.page.as_ref().filter(|_| self.records.due() <= now);
+        let (kind, messages) = match (alarm, page) {
+            (Some(first), _) => (Kind::Alarm, vec![first.clone()]),
+            (None, Some(page)) => (Kind::Record, page.messages.clone()),
             (None, None) => return,
         };
         let Some(mut outlet) = self.outlet.take() else { return };
+        self.sent = kind;
+        let alarm_is_due = Arc::clone(&self.alarm_is_due);
         self.sending.spawn(async move {
-            let (taken, ended) = outlet.send_all(&messages).await;
+            let goes_on = || !alarm_is_due.load(Ordering::Relaxed);
+            let (taken, ended) = outlet.send_all(&messages, goes_on).await;
             let ids = messages.into_iter().map(|message| message.id).collect();
             Sent { outlet, ids, taken, ended }
         });
@@ -211,23 +227,19 @@ impl Worker {
         let Some(Sent { outlet, ids, taken, ended }) = sent else {
             // A fault of this program is a failure as any other.
             self.outlet = Some(Outlet::new(Arc::clone(&self.forward), self.engine.clone()));
-            self.failed(&Fault::new("the agent failed to send it"), None);
+            self.failed(&Fault::new("the agent failed to send it"), 0, None);
             return;
         };
         self.outlet = Some(outlet);
         let (gone, next) = ids.split_at(taken);
-        let is_first = |id: &str| self.backlog.queue.iter().any(|message| message.id == id);
-        let of_queue = ids.first().is_some_and(|id| is_first(id));
         self.lock().sent += gone.len() as u64;
-        gone.iter().for_each(|id| self.forget(id, of_queue));
+        gone.iter().for_each(|id| self.forget(id));
+        if taken > 0 {
+            self.lanes().1.others_taken();
+        }
         match ended {
             Ok(()) => self.succeeded(),
-            Err(fault) => {
-                if taken > 0 {
-                    self.failures = 0;
-                }
-                self.failed(&fault, next.first().map(|id| (id.as_str(), of_queue)));
-            }
+            Err(fault) => self.failed(&fault, taken, next.first().map(String::as_str)),
         }
         if self.page.as_ref().is_some_and(|page| page.messages.is_empty()) {
             self.pass_page();
@@ -235,16 +247,39 @@ impl Worker {
         self.keep().await;
     }
 
+    /// Returns the lane of what was sent, and the other one.
+    const fn lanes(&mut self) -> (&mut Lane, &mut Lane) {
+        match self.sent {
+            Kind::Alarm => (&mut self.alarms, &mut self.records),
+            Kind::Record => (&mut self.records, &mut self.alarms),
+        }
+    }
+
+    /// Has all that waits tried at once, as a person has tried the way.
+    fn tested(&mut self, taken: bool) {
+        let now = Instant::now();
+        let is_idle = [self.backlog.queue.is_empty(), self.page.is_none()];
+        for (lane, is_idle) in [&mut self.alarms, &mut self.records].into_iter().zip(is_idle) {
+            if taken && is_idle {
+                lane.taken(now);
+            } else if taken {
+                lane.others_taken();
+            }
+            lane.hasten(now);
+        }
+        self.ask_due = now;
+    }
+
     /// Drops a message that is not owed any more.
-    fn forget(&mut self, id: &str, of_queue: bool) {
-        match &mut self.page {
-            _ if of_queue => self.backlog.taken(id),
-            Some(page) => {
+    fn forget(&mut self, id: &str) {
+        match (self.sent, &mut self.page) {
+            (Kind::Alarm, _) => self.backlog.taken(id),
+            (Kind::Record, Some(page)) => {
                 page.messages.retain(|message| message.id != id);
                 let record = id.strip_prefix("audit-").and_then(|n| n.parse().ok());
                 self.backlog.cursor = record.or(self.backlog.cursor);
             }
-            None => {}
+            (Kind::Record, None) => {}
         }
     }
 
@@ -255,30 +290,28 @@ impl Worker {
     }
 
     fn succeeded(&mut self) {
-        self.failures = 0;
-        self.due = Instant::now();
-        if self.failing.take().is_some() {
+        if self.lanes().0.taken(Instant::now()) {
             tracing::info!(forward = %self.forward.name, "messages are taken again");
         }
         self.backlog.tell_dropped(clock::now());
     }
 
-    /// Notes that nothing was taken; one message that is refused again and again is given up.
-    fn failed(&mut self, fault: &Fault, refused: Option<(&str, bool)>) {
-        let wait = Duration::from_secs(1 << self.failures.min(6)).min(LONGEST_WAIT);
-        self.due = Instant::now() + fault.after.unwrap_or_default().max(wait);
-        self.failures += 1;
-        if self.failures == 1 {
-            tracing::warn!(forward = %self.forward.name, "not told: {fault}");
+    /// Notes that a message was not taken, and drops it if it never will be.
+    fn failed(&mut self, fault: &Fault, taken: usize, id: Option<&str>) {
+        let name = self.forward.name.clone();
+        let lane = self.lanes().0;
+        if lane.failing().is_none() {
+            tracing::warn!(forward = %name, "not told: {fault}");
         }
-        let since = self.failing.take().map_or_else(clock::now, |(since, _)| since);
-        self.failing = Some((since, fault.text.clone()));
-        if let Some((id, of_queue)) = refused.filter(|_| fault.refused && self.failures >= TRIES) {
-            tracing::error!(forward = %self.forward.name, "a message is given up: {fault}");
-            let id = id.to_owned();
-            self.forget(&id, of_queue);
-            self.backlog.drop_one();
-            self.failures = 0;
+        let is_given_up = lane.failed(fault, taken, (Instant::now(), clock::now()));
+        let Some(id) = id.filter(|_| is_given_up) else { return };
+        tracing::error!(forward = %name, "a message is given up: {fault}");
+        match self.sent {
+            Kind::Alarm => self.backlog.give_up(id),
+            Kind::Record => {
+                self.forget(id);
+                self.backlog.dropped(None);
+            }
         }
     }
 
@@ -322,22 +355,31 @@ impl Worker {
     /// Returns when there is something to do of itself.
     fn wake(&self) -> Option<Instant> {
         let now = Instant::now();
-        let owes = !self.backlog.queue.is_empty() || self.page.is_some();
-        let send = (owes && self.outlet.is_some()).then_some(self.due);
+        let is_free = self.outlet.is_some();
+        let alarm_due = self.alarms.due();
+        // While records are being sent, it has them stop.
+        let send_alarm = !self.backlog.queue.is_empty() && (is_free || alarm_due > now);
+        let send_records = self.page.is_some() && is_free;
         let asks = self.forward.audit && self.page.is_none() && self.asking.is_empty();
         let alarm = self.trouble().map(|(since, _)| {
             let passed = clock::now().as_micros().saturating_sub(since.as_micros());
             now + Duration::from_micros(PATIENCE_MICROS.saturating_sub(passed))
         });
         let alarm = alarm.filter(|at| *at > now);
-        [send, asks.then_some(self.ask_due), alarm].into_iter().flatten().min()
+        let dues = [
+            send_alarm.then_some(alarm_due),
+            send_records.then_some(self.records.due()),
+            asks.then_some(self.ask_due),
+            alarm,
+        ];
+        dues.into_iter().flatten().min()
     }
 
-    /// Returns since when and why nothing can be told. Without the server that is away there are no
-    /// records, and an alarm of its own says so.
+    /// Returns since when and why nothing can be told: no alarms, or no records. Without the server
+    /// that is away there are no records, and an alarm of its own says so.
     fn trouble(&self) -> Option<&(Time, String)> {
         let asks = self.asks_failing.as_ref().filter(|_| self.engine.away().is_none());
-        self.failing.as_ref().or(asks)
+        self.alarms.failing().or_else(|| self.records.failing()).or(asks)
     }
 
     /// Shows how it goes, and raises the alarm if it has gone badly for long.
@@ -361,8 +403,12 @@ impl Worker {
                     0 => String::new(),
                     some => format!("; {some} messages dropped"),
                 };
+                let what = match self.alarms.failing() {
+                    None if self.forward.alarms => "no audit records",
+                    Some(_) | None => "nothing",
+                };
                 let text = format!(
-                    "`{name}` is told nothing: {why}{lost} (hint: `vault-agent forward test {name}` \
+                    "`{name}` is told {what}: {why}{lost} (hint: `vault-agent forward test {name}` \
                      tries it at once)"
                 );
                 self.engine.alarm_about(FAILING, name, text);

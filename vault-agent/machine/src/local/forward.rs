@@ -62,4 +62,7 @@ pub struct TestedRow {
     pub to: String,
     /// Why it was not taken, if it was not.
     pub failure: Option<String>,
+    /// Messages that wait, and are tried now.
+    #[serde(default)]
+    pub waiting: u64,
 }

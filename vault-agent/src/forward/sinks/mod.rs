@@ -42,9 +42,13 @@ impl Outlet {
         Self { forward, engine, growing: None, late: None, syslog, webhook }
     }
 
-    /// Sends messages in order, until one is not taken; returns how many the other side has taken,
-    /// as far as it tells, and why the next was not.
-    pub async fn send_all(&mut self, messages: &[Message]) -> (usize, Result<(), Fault>) {
+    /// Sends messages in order, until one is not taken, or another message goes before the next;
+    /// returns how many the other side has taken, as far as it tells, and why the next was not.
+    pub async fn send_all(
+        &mut self,
+        messages: &[Message],
+        goes_on: impl Fn() -> bool,
+    ) -> (usize, Result<(), Fault>) {
         if let Sink::File(it) = &self.forward.clone().to {
             let teller = self.teller();
             let lines: String =
@@ -53,6 +57,9 @@ impl Outlet {
             return (if appended.is_ok() { messages.len() } else { 0 }, appended);
         }
         for (n, message) in messages.iter().enumerate() {
+            if n > 0 && !goes_on() {
+                return (n, Ok(()));
+            }
             let teller = self.teller();
             let sent = timeout(PATIENCE, self.send_one(message, &teller)).await;
             let sent = sent.unwrap_or_else(|_| {
