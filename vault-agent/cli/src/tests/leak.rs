@@ -218,10 +218,14 @@ fn blast(now: &Value, newest: u64, copies: &Value) -> String {
 }
 
 fn leaked(blast: &str, query: &str) -> World {
-    let (audit, status) = (audit(), status());
+    leaked_as(&audit(), blast, query)
+}
+
+fn leaked_as(audit: &str, blast: &str, query: &str) -> World {
+    let status = status();
     World::agent(&[
         (&format!("GET /v1/agent/blast?path=secret%2Fapp{query}"), 200, blast),
-        (AUDIT_OF_2, 200, &audit),
+        (AUDIT_OF_2, 200, audit),
         ("GET /v1/agent/status", 200, &status),
     ])
 }
@@ -236,6 +240,24 @@ fn a_leak_says_who_had_the_value_and_what_to_do() {
     insta::assert_snapshot!(transcript(&world, &["blast secret/app@2"]));
     let world = leaked(&blast(&json!("in_use"), 2, &copies), "&version=2&key=A");
     insta::assert_snapshot!(world.run("blast secret/app@2 --key A -format=json").out);
+}
+
+#[test]
+fn the_files_of_a_machine_that_was_removed_are_listed() {
+    let now = json!({ "changed": { "ver": 3, "time": ago(7) } });
+    // `lost` told of a file before it was removed.
+    let audit = audit().replace("evil", "lost");
+    let world = leaked_as(&audit, &blast(&now, 3, &json!([])), "&version=2");
+    let run = world.run("blast secret/app@2");
+    let file = "~/.env (v9), hook ok in 0.1 s";
+    let row = run.out.lines().find(|line| line.starts_with("lost") && line.contains(file)).unwrap();
+    assert!(row.contains("may still hold it; removed 2026-11-23T16:00:00Z: stolen"), "{row}");
+    let step = format!("lost   its file {file} may still hold it");
+    assert!(run.out.lines().any(|line| line == step), "{}", run.out);
+    let note = format!("removed machine lost had it; its file {file} may still hold it");
+    assert!(run.err.contains(&note), "{}", run.err);
+    let kept = leaked(&blast(&now, 3, &json!([])), "&version=2").run("blast secret/app@2");
+    assert!(!kept.err.contains("removed machine"), "{}", kept.err);
 }
 
 #[test]

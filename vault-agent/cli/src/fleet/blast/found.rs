@@ -90,6 +90,12 @@ impl Found {
             ));
         }
         notes.extend(self.told.notes("who had and who read it"));
+        for host in &self.hosts {
+            notes.extend(host.left_behind().map(|file| {
+                let (host, file) = (&host.name, &file.name);
+                format!("removed machine {host} had it; its file {file} may still hold it")
+            }));
+        }
         for host in self.hosts.iter().filter(|host| host.removed.is_none()) {
             if let Some(heard) = &host.quiet {
                 let since = heard.map_or_else(|| "ever".to_owned(), |at| format!("since {at}"));

@@ -74,6 +74,12 @@ impl Host {
         let may = |file: &File| matches!(file.now, Now::Holds(_) | Now::Unknown);
         self.removed.is_none() && self.files.iter().any(may)
     }
+
+    /// Returns the files of a machine that was removed, of which nobody tells any more that they
+    /// hold another value.
+    pub(super) fn left_behind(&self) -> impl Iterator<Item = &File> {
+        self.files.iter().filter(|file| self.removed.is_some() && file.now == Now::Unknown)
+    }
 }
 
 /// Puts together what is known, by name; those that only tell of it are last.

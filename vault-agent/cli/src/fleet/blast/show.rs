@@ -45,6 +45,7 @@ fn host_rows(host: &Host) -> Vec<Vec<String>> {
     let rows = host.files.iter().map(|file| {
         let since = file.since.map_or_else(|| seconds(host.since), seconds);
         let now = match (&host.removed, file.now) {
+            (Some(_), Now::Unknown) => format!("may still hold it; {}", standing(host)),
             (Some(_), _) => standing(host),
             (None, _) if host.how == How::Tells => "-".to_owned(),
             (None, now) => told(now),

@@ -36,6 +36,10 @@ pub(super) fn steps(blast: &Blast, hosts: &[Host]) -> Vec<Step> {
         if let Some(what) = look {
             let what = what.to_owned();
             steps.push(Step { kind: "look", machine: name(), what, command: None });
+            steps.extend(host.left_behind().map(|file| {
+                let what = format!("its file {} may still hold it", file.name);
+                Step { kind: "look", machine: name(), what, command: None }
+            }));
             continue;
         }
         for reader in host.readers.iter().filter(|reader| reader.newer.is_none()) {
