@@ -70,8 +70,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "machine",
         &[
-            "paths", "ai_tools", "binary", "scan", "render", "config", "running", "written",
-            "identity", "joining", "remote", "local", "who", "findings",
+            "paths", "ai_tools", "when", "binary", "scan", "render", "config", "running",
+            "written", "identity", "joining", "remote", "local", "who", "findings",
         ],
     ),
     (

@@ -7,6 +7,9 @@ pub mod paths;
 /// Which programs are AI agents.
 pub mod ai_tools;
 
+/// Points in time as people name them.
+pub mod when;
+
 /// Bytes among the values of a secret.
 pub mod binary;
 /// Formats of target files, and the reader of `.env` files.

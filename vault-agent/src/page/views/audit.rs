@@ -44,6 +44,7 @@ catalogue! {
     writes = "writes", "Schreiben";
     acts = "owners' acts", "Taten der Admins";
     applied = "files written", "Dateien geschrieben";
+    result = "Result", "Ergebnis";
     process = "Process", "Prozess";
     user = "User", "Benutzer";
     from = "From", "Ab";
@@ -63,8 +64,8 @@ catalogue! {
         "Keine der {} durchgesehenen Zeilen ist so; ältere können es sein.";
     archived = "Records up to {} are in files on the server's host.",
         "Zeilen bis {} liegen in Dateien auf dem Host des Servers.";
-    no_time = "`{}` names no time: use 24h, 2026-11-01 or 2026-11-01T08:00:00Z.",
-        "`{}` nennt keine Zeit: 24h, 2026-11-01 oder 2026-11-01T08:00:00Z.";
+    no_time = "`{}` names no time: use 24h, yesterday, last week, 2026-11-01 or 2026-11-01T08:00:00Z.",
+        "`{}` nennt keine Zeit: 24h, yesterday, last week, 2026-11-01 oder 2026-11-01T08:00:00Z.";
     no_op = "No operation is called `{}`.", "Kein Vorgang heißt `{}`.";
     verified_by = "Verified to {} by {} machines", "Geprüft bis {} von {} Systemen";
     verified_by_one = "Verified to {} by {}", "Geprüft bis {} von {}";
@@ -102,6 +103,7 @@ struct AuditPage {
     path: Shown,
     key: Shown,
     machine: Shown,
+    result: Shown,
     process: Shown,
     user: Shown,
     since: Shown,
@@ -157,6 +159,7 @@ pub(in crate::page) async fn show(visit: &Visit<'_>) -> Viewed {
         path: filter.path.as_str().into(),
         key: filter.key.as_str().into(),
         machine: filter.machine.as_str().into(),
+        result: filter.result.as_str().into(),
         process: filter.process.as_str().into(),
         user: filter.user.as_str().into(),
         since: filter.since.as_str().into(),
@@ -248,6 +251,7 @@ fn todo(filter: &Filter) -> String {
         ("key", &filter.key),
         ("machine", &filter.machine),
         ("op", &filter.op),
+        ("result", &filter.result),
         ("process", &filter.process),
         ("user", &filter.user),
         ("since", &filter.since),

@@ -3,13 +3,14 @@
 
 use anyhow::Result;
 use shared::audit::{Op, Record};
-use shared::duration;
+use shared::text::like;
 use shared::time::Time;
 
 use crate::engine::Engine;
 use crate::page::href::{Fields, Href};
 use crate::page::records::read;
 use machine::local::{AuditQuery, Holder};
+use machine::when::{self, Span};
 use machine::who;
 
 /// Records on a screen.
@@ -32,6 +33,8 @@ pub(in crate::page) struct Filter {
     pub(super) key: String,
     pub(super) machine: String,
     pub(super) op: String,
+    /// What came of it, by its word; `*` stands for any text.
+    pub(super) result: String,
     pub(super) process: String,
     pub(super) user: String,
     pub(super) since: String,
@@ -75,6 +78,7 @@ impl Filter {
             key: text("key"),
             machine: text("machine"),
             op: text("op"),
+            result: text("result"),
             process: text("process"),
             user: text("user"),
             since: text("since"),
@@ -102,14 +106,14 @@ impl Filter {
 
     /// Returns the address of the same filter with its newest records.
     pub(super) fn newest(&self, path: &'static str) -> Href {
-        let Self { path: of, key, machine, op, process, user, since, until, denied, before: _ } =
-            self;
-        let denied = if *denied { "1" } else { "" };
+        let Self { path: of, key, machine, op, result, process, user, since, until, .. } = self;
+        let denied = if self.denied { "1" } else { "" };
         let all = [
             ("path", of.as_str()),
             ("key", key),
             ("machine", machine),
             ("op", op),
+            ("result", result),
             ("process", process),
             ("user", user),
             ("since", since),
@@ -134,8 +138,8 @@ impl Filter {
         Ok(AuditQuery {
             before: self.before,
             newest: true,
-            since: time(&self.since, now)?,
-            until: time(&self.until, now)?,
+            since: span(&self.since, now)?.map(|span| span.from),
+            until: span(&self.until, now)?.map(|span| span.to),
             machine: given(&self.machine),
             path: given(&self.path),
             op: given(&self.op).map(|_| op),
@@ -146,13 +150,17 @@ impl Filter {
 
     /// Tells whether the server finds what is wanted and nothing else.
     const fn is_exact(&self) -> bool {
-        self.process.is_empty() && self.user.is_empty() && self.key.is_empty()
+        self.process.is_empty()
+            && self.user.is_empty()
+            && self.key.is_empty()
+            && self.result.is_empty()
     }
 
     /// Tells whether a record is wanted that the server has found.
     pub(in crate::page) fn keeps(&self, record: &Record) -> bool {
         let is_process = self.process.is_empty() || who::is_process(record, &self.process);
-        is_process && (self.user.is_empty() || who::is_user(record, &self.user))
+        let is_user = self.user.is_empty() || who::is_user(record, &self.user);
+        is_process && is_user && (self.result.is_empty() || is_result(record, &self.result))
     }
 
     /// Returns what news are asked for: the next records after one.
@@ -163,17 +171,20 @@ impl Filter {
     }
 }
 
-/// Reads a time: how long ago, a day, a moment; what a browser's own field gives is UTC.
-fn time(text: &str, now: Time) -> Result<Option<Time>, Wrong> {
+/// Tells whether that came of it, as `vault audit log --result` means it.
+fn is_result(record: &Record, wanted: &str) -> bool {
+    match wanted.to_lowercase().as_str() {
+        "refused" => record.fact.is_refusal(),
+        word => like(word, &record.fact.result.as_str().to_lowercase()),
+    }
+}
+
+/// Reads a time as people name it; what a browser's own field gives is UTC.
+fn span(text: &str, now: Time) -> Result<Option<Span>, Wrong> {
     if text.is_empty() {
         return Ok(None);
     }
-    let ago = duration::parse(text).and_then(|micros| u64::try_from(micros).ok());
-    let ago = ago.map(|micros| Time::from_micros(now.as_micros().saturating_sub(micros)));
-    let moment = || text.parse().or_else(|_| format!("{text}Z").parse());
-    let minute = || format!("{text}:00Z").parse();
-    let found = ago.map_or_else(|| moment().or_else(|_: &str| minute()), Ok);
-    found.map(Some).map_err(|_: &str| Wrong::Time(text.to_owned()))
+    when::span(text, now).map(Some).ok_or_else(|| Wrong::Time(text.to_owned()))
 }
 
 /// Searches from the newest back, in a number of answers that has a bound.
@@ -224,6 +235,8 @@ pub(super) async fn search(
 
 #[cfg(test)]
 mod tests {
+    use shared::audit::Fact;
+
     use super::*;
 
     #[test]
@@ -240,13 +253,34 @@ mod tests {
     }
 
     #[test]
+    fn results_are_found_by_their_words() {
+        let record = |result: &str| {
+            let fact = Fact { result: result.into(), ..Fact::new(Op::LocalRead) };
+            Record { n: 1, nonce: shared::hash::Hash::ZERO, time: Time::default(), fact }
+        };
+        let keeps = |wanted: &str, result: &str| {
+            let filter = Filter { result: wanted.to_owned(), ..Filter::default() };
+            filter.keeps(&record(result))
+        };
+        assert!(
+            keeps("", "denied") && keeps("no_reason", "no_reason") && keeps("NO_*", "no_reason")
+        );
+        assert!(keeps("refused", "denied") && !keeps("refused", "ok") && !keeps("ok", "missing"));
+        let text = Filter::read(&Fields::read("result=no_reason")).newest("/audit").to_string();
+        assert_eq!(text, "/audit?result=no_reason");
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_named() {
         let now = Time::from_micros(1_000_000_000_000);
         let filter = |text: &str| Filter::read(&Fields::read(text)).query(now);
-        assert_eq!(filter("since=monda"), Err(Wrong::Time("monda".to_owned())));
+        assert_eq!(filter("since=mondy"), Err(Wrong::Time("mondy".to_owned())));
         assert_eq!(filter("op=reed"), Err(Wrong::Op("reed".to_owned())));
         assert!(filter("op=write&since=2026-11-01&until=2026-11-30T03:12").is_ok());
         let hour = filter("since=1h").unwrap().since.unwrap();
         assert_eq!(now.apart(hour), 3_600_000_000);
+        let yesterday = filter("since=yesterday&until=yesterday").unwrap();
+        let times = [yesterday.since, yesterday.until].map(|at| at.unwrap().to_string());
+        assert_eq!(times, ["1970-01-11T00:00:00Z", "1970-01-12T00:00:00Z"]);
     }
 }
