@@ -76,6 +76,10 @@ codes! {
     Clock = "E_CLOCK",
         "the clocks of this machine and of the server are minutes apart",
         "mend the clock that is wrong, with `timedatectl set-ntp true` or chrony, then write again";
+    Checkpoint = "E_CHECKPOINT",
+        "a checkpoint names another state than the log leads to",
+        "nothing was taken over; whoever signed or sent it shows another history: compare `vault log` \
+         on two hosts, and look at that admin's host";
     Upgrade = "E_UPGRADE",
         "a newer program wrote this",
         "install the newer programs here, as a package, or with `vault machine add --ssh` on a \

@@ -37,6 +37,10 @@ pub const CUSTOM_KEY: usize = 128;
 pub const CUSTOM_VALUE: usize = 512;
 /// Longest free-text reason in bytes.
 pub const REASON: usize = 512;
+/// Largest row of a state in bytes.
+pub const STATE_ROW: usize = 1 << 20;
+/// Forgotten paths of which a checkpoint keeps each one's own version counter.
+pub const FORGOTTEN: usize = 1000;
 /// Most versions that one operation may name, and that a setting may keep.
 pub const VERSIONS: u64 = 1000;
 /// Most addresses of a server.

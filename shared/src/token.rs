@@ -12,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::hash::Hash;
 use crate::keys::{Recipient, SignKey, Signature, VerifyKey};
 use crate::limits;
+use crate::log::Checkpoint;
 use crate::name::Name;
 use crate::signed::{VaultId, parse_strict};
 use crate::words::Words;
@@ -175,6 +176,9 @@ pub struct PinLine {
     /// has slept through the change of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<(u64, Hash)>,
+    /// What the machine may start from, by the word of who made the line: the newest checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Line for PinLine {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::error::Code;
 use shared::hash::Hash;
-use shared::log::{MetaSet, MountSet, Op, Put, Versions};
+use shared::log::{Checkpoint, MetaSet, MountSet, Op, Put, Versions};
 use shared::name::Actor;
 
 /// The bytes of a public key, of either kind.
@@ -71,6 +71,8 @@ pub struct Model {
     pub counters: BTreeMap<String, u64>,
     pub keys: Vec<Key>,
     pub blobs: Vec<Hash>,
+    /// What a checkpoint has to name now.
+    pub summed: Option<Checkpoint>,
     /// What each proof proves: a name and a recipient.
     pub proofs: Vec<([u8; 64], String, Key)>,
 }
@@ -229,6 +231,7 @@ impl Model {
                 None => Faults::from([Code::Missing]),
             },
             Op::Resume(resume) => self.resume(index, resume),
+            Op::Checkpoint(named) => self.checkpoint(index, *named),
             Op::FormatSet { format: 2 } => Faults::from([Code::Upgrade]),
             Op::FormatSet { .. } => Faults::from([Code::Version]),
         }

@@ -2,7 +2,7 @@
 
 use shared::error::Code;
 use shared::hash::Hash;
-use shared::log::{Address, Resume};
+use shared::log::{Address, Checkpoint, Resume};
 use shared::name::Name;
 
 use crate::model::{Faults, Key, Model, hex, quoted, sha, texts};
@@ -62,6 +62,25 @@ impl Model {
         }
         if resume.head != self.head {
             faults.insert(Code::Prev);
+        }
+        faults
+    }
+
+    /// Blobs that no version has any more may come again.
+    pub fn checkpoint(&mut self, index: usize, named: Checkpoint) -> Faults {
+        let mut faults = Faults::new();
+        if index > 0 {
+            faults.insert(Code::Limits);
+        }
+        if named.seq != self.seq {
+            faults.insert(Code::Seq);
+        }
+        if self.summed != Some(named) {
+            faults.insert(Code::Checkpoint);
+        }
+        if faults.is_empty() {
+            let kept = self.secrets.values().flat_map(|secret| &secret.versions);
+            self.blobs = kept.map(|version| version.blob).collect();
         }
         faults
     }

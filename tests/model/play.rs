@@ -9,7 +9,7 @@ use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::keys::{Identity, Recipient, SignKey, Signature, VerifyKey};
 use shared::log::{
-    self, Access, Deletion, Entry, Genesis, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Resume,
+    self, Access, Checkpoint, Deletion, Entry, Genesis, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Resume,
     State, Versions,
 };
 use shared::name::{Actor, Name};
@@ -117,6 +117,7 @@ impl Play {
             counters: BTreeMap::new(),
             keys,
             blobs: vec![],
+            summed: None,
             proofs: vec![],
         };
         let signers = BTreeMap::from([("root".to_owned(), 0), ("admin:jonas".to_owned(), 1)]);
@@ -126,6 +127,7 @@ impl Play {
     /// Plays one entry of up to four operations on both sides and compares them.
     pub fn step(&mut self) {
         self.model.proofs.clear();
+        self.model.summed = None;
         let by = self.actor();
         // What each operation sees of the state is what stood before the entry, so later ones are
         // often wrong: that is meant.
@@ -297,7 +299,7 @@ impl Play {
     }
 
     fn operation(&mut self) -> Op {
-        match self.die.below(33) {
+        match self.die.below(34) {
             0 => Op::AdminAdd { name: name(self.die.of(&ADMINS)), key: self.key() },
             1 => Op::AdminRemove { name: name(self.die.of(&ADMINS)) },
             2 => Op::RootSet { key: self.key() },
@@ -354,6 +356,12 @@ impl Play {
                 let seq = self.model.seq - u64::from(self.model.seq > 0 && self.die.one_in(6));
                 let head = self.was(self.model.head);
                 Op::Resume(Resume { seq, head, audit_n: 1, audit_head: Hash::ZERO })
+            }
+            33 => {
+                let named = self.state.summed();
+                self.model.summed = Some(named);
+                let seq = named.seq - u64::from(named.seq > 0 && self.die.one_in(6));
+                Op::Checkpoint(Checkpoint { seq, state: self.was(named.state), ..named })
             }
             18 => Op::FormatSet { format: self.die.of(&[0, 1, 2, 3]) },
             19 => self.meta(),

@@ -103,6 +103,7 @@ words! {
     MetaSet = "meta_set",
     Forget = "forget",
     Resume = "resume",
+    Checkpoint = "checkpoint",
     FormatSet = "format_set",
     /// An entry that is not even JSON.
     Append = "append",
@@ -203,6 +204,7 @@ const KINDS: [(Kind, &[&str]); 3] = [
             "machine_remove",
             "access_set",
             "resume",
+            "checkpoint",
             "format_set",
         ],
     ),

@@ -1,7 +1,7 @@
 //! `apply`: the same pure function on server and clients. No clock, network or disk; `time` never
 //! decides acceptance; on an error the state is as before (design/trust, *apply*).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use crate::error::{Code, Error, Result};
@@ -72,7 +72,7 @@ pub fn start(envelope: &Envelope) -> Result<State> {
     envelope.verify(&genesis.root, Purpose::Genesis)?;
     genesis.check()?;
     let vault = envelope.hash(Purpose::Genesis);
-    let mut used_keys = HashSet::from([*genesis.root.as_bytes(), *genesis.recovery.as_bytes()]);
+    let mut used_keys = BTreeSet::from([*genesis.root.as_bytes(), *genesis.recovery.as_bytes()]);
     used_keys.extend(genesis.admins.values().map(|key| *key.as_bytes()));
     used_keys.extend(genesis.server.iter().map(|key| *key.as_bytes()));
     Ok(State {
@@ -93,7 +93,9 @@ pub fn start(envelope: &Envelope) -> Result<State> {
         resumed: Vec::new(),
         machines: Roster::default(),
         secrets: BTreeMap::new(),
+        checkpoint: None,
         forgotten: BTreeMap::new(),
+        floors: BTreeMap::new(),
         used_keys,
         used_blobs: HashSet::new(),
     })

@@ -127,6 +127,8 @@ pub enum Op {
     },
     /// Goes on from where a restored server stands; by an admin or root, first in its entry.
     Resume(Resume),
+    /// Vouches for what the log folds to up to here; by an admin or root, first in its entry.
+    Checkpoint(Checkpoint),
     /// Raises the format of the state; by an admin or root.
     FormatSet {
         /// The present format plus 1.
@@ -168,6 +170,7 @@ impl Op {
             | Self::MachineRemove { .. }
             | Self::AccessSet(_)
             | Self::Resume(_)
+            | Self::Checkpoint(_)
             | Self::FormatSet { .. } => None,
         }
     }
@@ -205,6 +208,7 @@ impl Op {
             Self::MetaSet(_) => "meta_set",
             Self::Forget { .. } => "forget",
             Self::Resume(_) => "resume",
+            Self::Checkpoint(_) => "checkpoint",
             Self::FormatSet { .. } => "format_set",
         }
     }
@@ -295,6 +299,18 @@ pub struct Resume {
     pub audit_n: u64,
     /// Audit chain value after it.
     pub audit_head: Hash,
+}
+
+/// What the log folds to after some entry: whoever believes it needs no entry up to that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The last entry that the state holds.
+    pub seq: u64,
+    /// SHA-256 of the state after it, as [`State::rows`](super::State::rows) writes it.
+    pub state: Hash,
+    /// Bytes of that.
+    pub size: u64,
 }
 
 /// One encrypted version.

@@ -1,5 +1,5 @@
 //! What each operation requires and does (design/trust, *Records*, the list of operations); those
-//! on machines live in `machines`.
+//! on machines live in `machines`, the checkpoint's in `checkpoint`.
 
 use std::collections::BTreeMap;
 use std::mem::{replace, swap};
@@ -86,6 +86,7 @@ impl Change<'_> {
             Op::MetaSet(meta) => self.meta_set(meta)?,
             Op::Forget { path } => self.forget(path)?,
             Op::Resume(resume) => self.check_resume(index, resume)?,
+            Op::Checkpoint(checkpoint) => self.checkpoint(index, checkpoint)?,
             Op::FormatSet { format } => self.format_set(*format)?,
         }
         Ok(())
@@ -114,7 +115,7 @@ impl Change<'_> {
     }
 
     /// Replaces a field of the state.
-    fn replace<T: Send + 'static>(&mut self, field: fn(&mut State) -> &mut T, new: T) {
+    pub(super) fn replace<T: Send + 'static>(&mut self, field: fn(&mut State) -> &mut T, new: T) {
         let old = replace(field(self.state), new);
         self.undo.push(move |state| *field(state) = old);
     }
@@ -223,7 +224,7 @@ impl Change<'_> {
             return Err(Code::Missing.because(format!("mount `{}`", path.mount())));
         }
         if !self.state.secrets.contains_key(path) {
-            let base = self.state.forgotten.get(path).copied().unwrap_or(0);
+            let base = self.state.last_before(path);
             self.put_row(|state| &mut state.forgotten, path, None);
             self.put_row(|state| &mut state.secrets, path, Some(Secret::new(self.time, base)));
         }
@@ -354,7 +355,7 @@ impl Change<'_> {
 
     fn meta_set(&mut self, meta: &MetaSet) -> Result<()> {
         check_kept(meta.max_versions)?;
-        check_custom(meta)?;
+        check_custom(&meta.path, &meta.custom)?;
         let MetaSet { mut max_versions, mut cas_required, mut delete_after, .. } = *meta;
         let (mut custom, mut updated) = (Custom::of(&meta.custom), self.time);
         let mut exchange = move |secret: &mut Secret| {
@@ -414,7 +415,7 @@ pub(super) fn unmoved(was: Hash, is: Hash, what: impl FnOnce() -> String) -> Res
     if was == is { Ok(()) } else { Err(Code::Moved.because(what())) }
 }
 
-fn check_kept(max_versions: u64) -> Result<()> {
+pub(super) fn check_kept(max_versions: u64) -> Result<()> {
     if max_versions > limits::VERSIONS {
         let why = format!("{max_versions} versions kept, {} at most", limits::VERSIONS);
         return Err(Code::Limits.because(why));
@@ -447,14 +448,14 @@ impl Secret {
 }
 
 /// Checks Vault's limits on custom metadata.
-fn check_custom(meta: &MetaSet) -> Result<()> {
+pub(super) fn check_custom(path: &SecretPath, custom: &BTreeMap<String, String>) -> Result<()> {
     let refuse = |why: String| {
-        Err(Code::Limits.because(format!("custom metadata of `{}`: {why}", meta.path)))
+        Err(Code::Limits.because(format!("custom metadata of `{path}`: {why}")))
     };
-    if meta.custom.len() > limits::CUSTOM_KEYS {
-        return refuse(format!("{} keys, 64 at most", meta.custom.len()));
+    if custom.len() > limits::CUSTOM_KEYS {
+        return refuse(format!("{} keys, 64 at most", custom.len()));
     }
-    for (key, value) in &meta.custom {
+    for (key, value) in custom {
         if key.is_empty() || key.len() > limits::CUSTOM_KEY {
             return refuse(format!("a key of {} bytes, 1 to 128", key.len()));
         }

@@ -1,6 +1,6 @@
 //! What a log folds to: the tables, and questions about them. Changing them lives in `ops`.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,11 @@ use crate::signed::VaultId;
 use crate::time::Time;
 
 use super::custom::Custom;
-use super::entry::{Address, DELETE_NEVER, Resume};
+use super::entry::{Address, Checkpoint, DELETE_NEVER, Resume};
 use super::roster::{Machine, Number, Roster};
 
-/// The state after some entry. Serialized only as a snapshot of one's own, never sent.
+/// The state after some entry. Serialized as a whole it is a snapshot of one's own, never sent; what
+/// others may believe is [`State::rows`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub(super) vault: VaultId,
@@ -38,10 +39,23 @@ pub struct State {
     pub(super) mounts: BTreeMap<Mount, MountConfig>,
     pub(super) machines: Roster,
     pub(super) secrets: BTreeMap<SecretPath, Secret>,
+    /// The newest checkpoint.
+    pub(super) checkpoint: Option<Checkpoint>,
     /// Version counters of forgotten secrets.
     pub(super) forgotten: BTreeMap<SecretPath, u64>,
-    pub(super) used_keys: HashSet<[u8; 32]>,
+    /// The highest counter of those forgotten secrets whose own one a checkpoint has dropped, by
+    /// [`floor`] of their path.
+    pub(super) floors: BTreeMap<u16, u64>,
+    pub(super) used_keys: BTreeSet<[u8; 32]>,
+    /// Blobs of the kept versions, and all that came since the newest checkpoint.
     pub(super) used_blobs: HashSet<Hash>,
+}
+
+/// Returns which of 4,096 floors counts for `path`.
+pub(super) fn floor(path: &SecretPath) -> u16 {
+    let hash = Hash::of(&[path.as_str().as_bytes()]);
+    let [high, low, ..] = *hash.as_bytes();
+    u16::from_be_bytes([high, low]) >> 4
 }
 
 /// Defaults of a mount.
@@ -94,6 +108,7 @@ pub struct Secret {
 
 /// Whether and when a version is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Deletion {
     /// Not deleted.
     No,
@@ -148,6 +163,11 @@ impl Secret {
     /// Returns version `ver` if it is still kept.
     pub fn version(&self, ver: u64) -> Option<&Version> {
         self.versions.get(self.index(ver)?)
+    }
+
+    /// Returns how many versions are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.versions.len()
     }
 
     pub(super) fn version_mut(&mut self, ver: u64) -> Option<&mut Version> {
@@ -319,9 +339,15 @@ impl State {
     pub fn due_version(&self, path: &SecretPath) -> u64 {
         let last = match self.secrets.get(path) {
             Some(secret) => secret.last,
-            None => self.forgotten.get(path).copied().unwrap_or(0),
+            None => self.last_before(path),
         };
         last + 1
+    }
+
+    /// Returns the last number that a version of `path` may have had before the path was forgotten.
+    pub(super) fn last_before(&self, path: &SecretPath) -> u64 {
+        let own = self.forgotten.get(path).copied();
+        own.or_else(|| self.floors.get(&floor(path)).copied()).unwrap_or(0)
     }
 
     /// Returns how many versions of a secret are kept: the larger of its own and its mount's

@@ -84,6 +84,9 @@ fn log_records() {
     let back = vec![world.resume(), world.machine_rekey("rtx1080", 30)];
     world.push("admin:jonas", back).unwrap();
     world.push("root", vec![Op::RootSet { key: public(23) }]).unwrap();
+    check("state.jsonl", &world.state.rows().collect::<Vec<_>>().concat());
+    let checkpoint = Op::Checkpoint(world.state.summed());
+    world.push("admin:jonas", vec![checkpoint]).unwrap();
     for (index, envelope) in world.log.iter().enumerate() {
         check_json(&format!("entry-{}.json", index + 1), envelope);
     }
@@ -97,7 +100,7 @@ fn the_golden_log_still_folds() {
         serde_json::from_slice(&std::fs::read(file(name)).unwrap()).unwrap()
     };
     let mut state = start(&read("genesis.json")).unwrap();
-    for n in 1..=9 {
+    for n in 1..=10 {
         apply(&mut state, &read(&format!("entry-{n}.json"))).unwrap();
     }
     let head = std::fs::read_to_string(file("head.txt")).unwrap();
@@ -200,6 +203,7 @@ fn reports_audit_and_lines() {
         vault,
         name: "vps".parse().unwrap(),
         at: None,
+        checkpoint: None,
     };
     let lines = [setup.to_line(), machine.to_line(), pin.to_line()].map(Result::unwrap);
     check("lines.txt", format!("{}\n", lines.join("\n")).as_bytes());

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use shared::log::{Op, State, apply, start};
+use shared::log::{Entry, Op, State, StateReader, apply, start};
 use shared::signed::Envelope;
 
 use crate::world::{World, meta, path, versions};
@@ -21,7 +21,7 @@ fn operation(world: &mut World, dice: &[u8]) -> Vec<Op> {
     let due = world.state.due_version(&path(at));
     let last = due.saturating_sub(1);
     let old = last.saturating_sub(u64::from(extra % 3));
-    match kind % 12 {
+    match kind % 13 {
         0..=3 => vec![world.put(at, due)],
         4 => vec![world.rewrap(at, last)],
         5 => vec![Op::Delete(versions(at, &[old, last + 1]))],
@@ -32,6 +32,7 @@ fn operation(world: &mut World, dice: &[u8]) -> Vec<Op> {
         10 => {
             vec![world.access_set("vps", [&["*"], &["secret/jjeco/"]][usize::from(extra % 2)], &[])]
         }
+        11 => vec![Op::Checkpoint(world.state.summed())],
         _ => {
             let n = 130 + u8::try_from(world.log.len() % 60).unwrap() * 2;
             let name = format!("m{n}");
@@ -69,6 +70,31 @@ fn fold(genesis: &Envelope, log: &[Envelope]) -> shared::error::Result<State> {
         apply(&mut state, envelope)?;
     }
     Ok(state)
+}
+
+/// Starts from what each state is written as, as a machine does from a checkpoint, and applies the
+/// entries after it.
+fn from_checkpoints(world: &World, states: &[State]) {
+    let offset = world.log.len() + 1 - states.len();
+    for (at, before) in states.iter().enumerate() {
+        let (rest, after) = (&world.log[offset + at..], &states[at + 1..]);
+        if !rest.first().is_some_and(is_checkpoint) {
+            continue;
+        }
+        let mut reader = StateReader::new(before.summed());
+        before.rows().try_for_each(|row| reader.take(&row)).unwrap();
+        let mut state = reader.finish().unwrap();
+        assert!(state.rows().eq(before.rows()), "a state is written in two ways");
+        for (entry, expected) in rest.iter().zip(after) {
+            apply(&mut state, entry).unwrap();
+            assert!(state == *expected, "who starts from a checkpoint folds something else");
+        }
+    }
+}
+
+fn is_checkpoint(envelope: &Envelope) -> bool {
+    let entry = envelope.parse::<Entry>().unwrap();
+    matches!(entry.ops.first(), Some(Op::Checkpoint(_)))
 }
 
 /// Applies entry `at` of the log, tampered with, to the state before it: it must be refused.
@@ -122,6 +148,7 @@ fn honest_histories_fold_and_tampered_ones_are_refused() {
         let (world, mut states) = history(&dice);
         let folded = fold(&world.genesis, &world.log).unwrap();
         assert!(folded == world.state, "two folders of one log differ");
+        from_checkpoints(&world, &states);
         let pristine = states.clone();
         for (at, kind, place, bit) in forgeries {
             tamper(&world, &mut states, at, kind, place, bit);

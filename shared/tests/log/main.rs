@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod blobs;
+mod checkpoints;
 mod golden;
 mod histories;
 mod machines;

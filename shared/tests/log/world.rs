@@ -112,7 +112,12 @@ impl World {
 
     /// From now on `name` signs with key `n`.
     pub fn hold(&mut self, name: &str, n: u8) {
-        self.keys.insert(format!("machine:{name}"), key(n));
+        self.hold_as(&format!("machine:{name}"), n);
+    }
+
+    /// From now on the actor signs with key `n`.
+    pub fn hold_as(&mut self, actor: &str, n: u8) {
+        self.keys.insert(actor.to_owned(), key(n));
     }
 
     /// The number of the active machine `name`; 99 without one.

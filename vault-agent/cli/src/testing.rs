@@ -115,6 +115,7 @@ impl World {
             server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
             name: "rtx1080".parse().unwrap(),
             addresses: vec!["10.8.0.3:8443".to_owned()],
+            checkpoint: None,
         };
         pins.store(&paths).unwrap();
         host::files::create_dir_private(&paths.admin()).unwrap();

@@ -10,6 +10,7 @@ use host::hint::hinted;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::keys::{Identity, SignKey, VerifyKey};
+use shared::log::Checkpoint;
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::token::{MachineLine, PinLine};
@@ -156,6 +157,9 @@ pub struct Pins {
     pub name: Name,
     /// Where the server listened then; the configuration goes first.
     pub addresses: Vec<String>,
+    /// What this machine may start from instead of the log's beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Pins {
@@ -218,7 +222,8 @@ impl Pins {
 
 impl From<PinLine> for Pins {
     fn from(line: PinLine) -> Self {
-        Self { vault: line.vault, server: line.server, name: line.name, addresses: line.addresses }
+        let PinLine { addresses, server, vault, name, checkpoint, at: _ } = line;
+        Self { vault, server, name, addresses, checkpoint }
     }
 }
 
@@ -271,7 +276,8 @@ mod tests {
 
     fn pins(vault: Hash) -> Pins {
         let server = vec![SignKey::generate().verify_key()];
-        Pins { vault, server, name: "vps".parse().unwrap(), addresses: vec!["a:1".into()] }
+        let (name, addresses) = ("vps".parse().unwrap(), vec!["a:1".into()]);
+        Pins { vault, server, name, addresses, checkpoint: None }
     }
 
     #[test]

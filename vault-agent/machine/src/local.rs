@@ -25,7 +25,7 @@ use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::head::Head as LogHead;
 use shared::keys::VerifyKey;
-use shared::log::{Address, Number, Op};
+use shared::log::{Address, Checkpoint, Number, Op};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
@@ -311,6 +311,9 @@ pub struct Machines {
     pub own: Option<Number>,
     /// TLS keys that a new machine has to pin.
     pub server: Vec<VerifyKey>,
+    /// What it may start from: the newest checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// One machine.

@@ -77,7 +77,7 @@ pub(super) async fn machines(api: &Api) -> Result<ApiAnswer, ApiFault> {
         // Those of one name stay by number.
         machines.sort_by(|a, b| a.name.cmp(&b.name));
         let (next, server) = (state.due_machine(), state.server().to_vec());
-        Machines { machines, next, own, server }
+        Machines { machines, next, own, server, checkpoint: state.checkpoint() }
     });
     Ok(envelope::plain(&machines))
 }

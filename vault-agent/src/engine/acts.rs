@@ -134,6 +134,7 @@ fn back(op: &Op, seq: u64, past: &Past) -> Option<Back> {
         | Op::Destroy(_)
         | Op::Forget { .. }
         | Op::Resume(_)
+        | Op::Checkpoint(_)
         | Op::FormatSet { .. } => None,
     }
 }

@@ -89,6 +89,7 @@ pub(super) fn operation(
         Op::Resume(resume) => {
             format!("resumed the vault after a restore, from entry {}", resume.seq)
         }
+        Op::Checkpoint(named) => format!("vouched for the log up to entry {}", named.seq),
         Op::FormatSet { format } => format!("raised the log's format to {format}"),
     }
 }

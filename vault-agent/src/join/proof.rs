@@ -48,5 +48,6 @@ fn judge(
         server: state.server().to_vec(),
         name: machine.name.clone(),
         addresses: addresses.to_vec(),
+        checkpoint: None,
     })
 }

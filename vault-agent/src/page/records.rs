@@ -65,6 +65,7 @@ catalogue! {
     machine_remove = "removed a machine", "System entfernt";
     access_set = "changed access", "Rechte geändert";
     resume = "resumed the server", "den Server fortgesetzt";
+    checkpoint = "vouched for the log", "das Protokoll bestätigt";
     format_set = "raised the format", "das Format angehoben";
     delivered = "delivered", "zugestellt";
     fetched = "fetched", "abgeholt";
@@ -290,6 +291,7 @@ pub(super) fn deed(op: &Op, lang: Lang) -> Shown {
         "machine_remove" => w.machine_remove,
         "access_set" => w.access_set,
         "resume" => w.resume,
+        "checkpoint" => w.checkpoint,
         "format_set" => w.format_set,
         other => return Shown::line(other),
     };

@@ -10,7 +10,7 @@ use shared::log::State;
 use shared::signed::Envelope;
 
 /// Layout of the snapshot; another one is passed over.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Wraps a value that is not what this program writes.
 pub(super) fn damaged(

@@ -18,6 +18,7 @@ fn agent(dir: &tempfile::TempDir, name: &str) -> Paths {
         server: Vec::new(),
         vault: vault(),
         name: name.parse().unwrap(),
+        checkpoint: None,
     };
     pins.store(&paths).unwrap();
     files::create_dir_private(&paths.state.join("rekey")).unwrap();

@@ -12,7 +12,7 @@ use super::log::{self, Stored};
 use super::{hash, int, nat, unwritable};
 
 /// Changes whenever the layout of [`State`] does: no other snapshot is read.
-const FORMAT: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+const FORMAT: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
 
 /// Bytes of a piece.
 const PIECE: usize = 64 << 10;

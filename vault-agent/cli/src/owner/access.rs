@@ -180,7 +180,7 @@ mod tests {
         let mut vps = row("vps", &["secret/jjeco/", "secret/two words"]);
         vps.write = grants(&["secret/vps/"]);
         let (machines, server) = (vec![row("nas", &[]), vps], Vec::new());
-        let all = Machines { machines, next: 3, own: Some(1), server };
+        let all = Machines { machines, next: 3, own: Some(1), server, checkpoint: None };
         let all = serde_json::to_string(&all).unwrap();
         let world = World::agent(&[("GET /v1/agent/machines", 200, &all)]);
         let shown =

@@ -255,6 +255,7 @@ mod tests {
             server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
             name: "host".parse().unwrap(),
             addresses: Vec::new(),
+            checkpoint: None,
         };
         let paths = Paths::resolve(Some(world.path().join("state")), None).unwrap();
         pins.store(&paths).unwrap();

@@ -216,7 +216,7 @@ fn settle(begun: &Recovering, state: &State, server: &str, paths: &Paths) -> Res
     let addresses = vec![server.to_owned()];
     write_config(paths, &addresses, &[])?;
     let (server, name) = (state.server().to_vec(), begun.machine.clone());
-    Pins { vault: state.vault(), server, name, addresses }.store(paths)
+    Pins { vault: state.vault(), server, name, addresses, checkpoint: None }.store(paths)
 }
 
 /// Re-encrypts everything to those who read it now, and shows what is there again.

@@ -173,7 +173,7 @@ fn line(LostEntry { seq, time, by, what, .. }: &LostEntry) -> String {
 /// Returns the server's machines as those commands know them that look at the present state.
 fn machines(found: &Restored) -> Machines {
     let machines = found.machines.clone();
-    Machines { machines, next: 0, own: found.own, server: Vec::new() }
+    Machines { machines, next: 0, own: found.own, server: Vec::new(), checkpoint: None }
 }
 
 /// Shows who may act from there on, and returns which machines are removed: those named, and where

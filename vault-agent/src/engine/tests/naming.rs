@@ -136,6 +136,7 @@ fn pinned(world: &World, at: &str) -> machine::paths::Paths {
         server: vec![world.server_key.verify_key()],
         name: name("vps"),
         addresses: vec![world.server.address.clone()],
+        checkpoint: None,
     };
     pins.store(&paths).unwrap();
     paths

@@ -136,6 +136,7 @@ impl World {
             server: vec![self.server_key.verify_key()],
             name,
             addresses: vec![self.server.address.clone()],
+        checkpoint: None,
         };
         pins.store(&paths).unwrap();
         paths

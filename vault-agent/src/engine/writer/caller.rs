@@ -105,6 +105,7 @@ fn touched(draft: &Draft) -> Vec<(audit::Op, &SecretPath, Option<u64>)> {
         | Op::MachineRemove { .. }
         | Op::AccessSet(_)
         | Op::Resume(_)
+        | Op::Checkpoint(_)
         | Op::FormatSet { .. } => return Vec::new(),
     };
     at.versions.iter().map(|ver| (what.clone(), &at.path, Some(*ver))).collect()

@@ -263,6 +263,7 @@ fn finish(made: &Unfinished, here: &Here, paths: &Paths) -> Result<()> {
         server: vec![made.setup.server.clone()],
         name: made.host.clone(),
         addresses: made.setup.addresses.clone(),
+        checkpoint: None,
     };
     pins.store(paths)?;
     forget(paths)

@@ -96,9 +96,10 @@ fn by_line(
         ));
     }
     let line = parsed(MachineLine::from_line(line))?;
-    let (mut way, mut server) = (Way::Added, Vec::new());
+    let (mut way, mut server, mut checkpoint) = (Way::Added, Vec::new(), None);
     let signed = owner.sign(|all| {
         server.clone_from(&all.server);
+        checkpoint = all.checkpoint;
         let found = ways(all, &[&line], terms, &|name| is_awake(name, global))?;
         let ops = ops(all, &[&line], &found, terms);
         way = found.into_iter().next().unwrap_or(Way::Added);
@@ -128,5 +129,6 @@ fn by_line(
         }
         (Signed::Done(done), Way::In(..)) => global.term.say(format!("done: entry {}", done.seq)),
     }
-    Ok(Some(PinLine { addresses, server, vault: owner.pins.vault, name, at: None }))
+    let (vault, at) = (owner.pins.vault, None);
+    Ok(Some(PinLine { addresses, server, vault, name, at, checkpoint }))
 }

@@ -184,7 +184,7 @@ pub fn run(
     let join = |server: &[VerifyKey]| {
         let (addresses, server) = (addresses.clone(), server.to_vec());
         let (vault, name) = (owner.pins.vault, name.clone());
-        let pin = PinLine { addresses, server, vault, name, at: None };
+        let pin = PinLine { addresses, server, vault, name, at: None, checkpoint: None };
         host.join(&parsed(pin.to_line())?)
     };
     // An earlier attempt may have signed, and left no agent here that can tell. If it has not, this

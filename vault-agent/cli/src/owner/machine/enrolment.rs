@@ -188,7 +188,7 @@ mod tests {
             agent: None,
         };
         let machines = vec![row("rtx1080", 1), row("vps", 2)];
-        Machines { machines, next: 3, own: Some(1), server: Vec::new() }
+        Machines { machines, next: 3, own: Some(1), server: Vec::new(), checkpoint: None }
     }
 
     fn terms(rekey: Rekeying) -> Terms {

@@ -2,7 +2,6 @@
 //! signed for by one act. What they do then does not live here.
 
 use anyhow::{Result, bail};
-use shared::keys::VerifyKey;
 use shared::name::Name;
 use shared::token::MachineLine;
 
@@ -151,7 +150,7 @@ pub fn remark(host: &str, probe: &Probe, global: &Global) -> Result<()> {
 }
 
 /// Has the hosts make their keys, and signs what brings all of them in, by one act; returns the
-/// keys of the server, and `None` if the person said no. Where nothing was signed, keys that were
+/// machines of before, and `None` if the person said no. Where nothing was signed, keys that were
 /// made for it go again.
 ///
 /// # Errors
@@ -162,7 +161,7 @@ pub fn admit(
     terms: &Terms,
     owner: &Owner<'_>,
     global: &Global,
-) -> Result<Option<Vec<VerifyKey>>> {
+) -> Result<Option<Machines>> {
     let mut is_asked = false;
     let admitted = || {
         for Candidate { name, at, called, has_keys } in candidates {
@@ -225,11 +224,11 @@ fn sign(
     owner: &Owner<'_>,
     is_asked: &mut bool,
     global: &Global,
-) -> Result<Option<Vec<VerifyKey>>> {
-    let (mut server, mut found) = (Vec::new(), Vec::new());
+) -> Result<Option<Machines>> {
+    let (mut before, mut found) = (None, Vec::new());
     let lines: Vec<&MachineLine> = guests.iter().map(|guest| &guest.line).collect();
     let signed = owner.sign(|all| {
-        server.clone_from(&all.server);
+        before = Some(all.clone());
         found = ways(all, &lines, terms, &|name| is_awake(name, global))?;
         let ops = ops(all, &lines, &found, terms);
         if !ops.is_empty() {
@@ -261,7 +260,7 @@ fn sign(
             ));
         }
     }
-    Ok(Some(server))
+    Ok(before)
 }
 
 /// Returns what the person has typed before this command, and types before the next one.

@@ -85,7 +85,7 @@ fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
         let way = "write it as host:port, such as 10.8.0.3:8443";
         bail!(hinted(format!("`--server {bad}` is not host:port"), way));
     }
-    let Machines { server, machines, .. } = global.client()?.get(MACHINES, &[])?;
+    let Machines { server, machines, checkpoint, .. } = global.client()?.get(MACHINES, &[])?;
     if machines.iter().any(|row| row.active && row.name == name) {
         global.term.say_hinted(
             format!("machine `{name}` is in the vault already"),
@@ -105,7 +105,8 @@ fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
     let grants = lists.into_iter().flatten().flatten().collect();
     let named = args.server.iter().flat_map(|address| ["--server".to_owned(), address.clone()]);
     let (named, place) = (named.collect(), place(global)?);
-    Ok(Invitation { name, vault: pins.vault, addresses, server, grants, named, place })
+    let vault = pins.vault;
+    Ok(Invitation { name, vault, addresses, server, checkpoint, grants, named, place })
 }
 
 /// Returns where this host's state is, as flags, unless it is where a shell that another host's ssh
@@ -135,7 +136,7 @@ mod tests {
 
     fn host() -> World {
         let server = vec![SignKey::from_seed(&[2; 32]).verify_key()];
-        let all = Machines { machines: Vec::new(), next: 3, own: Some(1), server };
+        let all = Machines { machines: Vec::new(), next: 3, own: Some(1), server, checkpoint: None };
         let all = serde_json::to_string(&all).unwrap();
         World::admin(&[("GET /v1/agent/machines", 200, &all)])
     }
@@ -191,7 +192,7 @@ mod tests {
             seen_at: None,
             agent: None,
         };
-        let all = Machines { machines: vec![row], next: 3, own: Some(1), server: vec![key] };
+        let all = Machines { machines: vec![row], next: 3, own: Some(1), server: vec![key], checkpoint: None };
         let all = serde_json::to_string(&all).unwrap();
         let world = World::admin(&[("GET /v1/agent/machines", 200, &all)]);
         let run = world.run("machine invite thinkpad --format json");

@@ -93,17 +93,18 @@ pub fn run(
     });
     let candidates = candidates.collect::<Result<Vec<_>>>()?;
     let mut guests = Vec::new();
-    let Some(server) = admit(candidates, &mut guests, terms, owner, global)? else {
+    let Some(all) = admit(candidates, &mut guests, terms, owner, global)? else {
         return Ok(Exit::LOCAL);
     };
     let mut failed = None;
     for guest in &guests {
         let pin = PinLine {
             addresses: first_reached(addresses, &guest.host.at.probe),
-            server: server.clone(),
+            server: all.server.clone(),
             vault: owner.pins.vault,
             name: guest.called.as_ref().unwrap_or(guest.name()).clone(),
             at: None,
+            checkpoint: all.checkpoint,
         };
         // The others are not held up by one.
         match finish(guest, &parsed(pin.to_line())?, flags, target.as_ref(), global) {

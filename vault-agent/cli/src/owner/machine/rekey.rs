@@ -94,7 +94,8 @@ fn by_line(line: &MachineLine, name: Name, owner: &Owner<'_>, global: &Global) -
     if signed == Signed::Declined {
         return Ok(Exit::LOCAL);
     }
-    let pin = PinLine { addresses, server, vault: owner.pins.vault, name, at: None };
+    let (vault, at) = (owner.pins.vault, None);
+    let pin = PinLine { addresses, server, vault, name, at, checkpoint: None };
     global.term.say(format!("run this on `{}`, and restart its agent:", pin.name));
     global.term.line(format!("vault-agent join {}", parsed(pin.to_line())?))?;
     Ok(Exit::OK)

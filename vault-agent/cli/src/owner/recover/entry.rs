@@ -205,5 +205,5 @@ fn machines(state: &State) -> Machines {
     };
     let machines = state.machines().iter().map(row).collect();
     let (next, server) = (state.due_machine(), state.server().to_vec());
-    Machines { machines, next, own: None, server }
+    Machines { machines, next, own: None, server, checkpoint: state.checkpoint() }
 }

@@ -27,7 +27,7 @@ pub(super) fn line(
     server: &VerifyKey,
     at: (u64, Hash),
 ) -> Result<String> {
-    let line =
-        PinLine { addresses, server: vec![server.clone()], vault: pins.vault, name, at: Some(at) };
+    let (server, vault, at) = (vec![server.clone()], pins.vault, Some(at));
+    let line = PinLine { addresses, server, vault, name, at, checkpoint: None };
     line.to_line().context("cannot write the pin line")
 }

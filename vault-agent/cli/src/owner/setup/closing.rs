@@ -119,6 +119,7 @@ mod tests {
             server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
             name: "rtx1080".parse().unwrap(),
             addresses: vec!["192.168.17.1:8443".to_owned()],
+            checkpoint: None,
         }
     }
 

@@ -283,6 +283,7 @@ mod tests {
             server: Vec::new(),
             name: "rtx1080".parse().unwrap(),
             addresses: vec!["10.0.0.9:7".to_owned()],
+            checkpoint: None,
         };
         let places = ["/s/server.toml", "/a/agent.toml"].map(Path::new);
         let made = |said: &Said| {

@@ -109,6 +109,10 @@ fn operation(op: &Op, machines: &Machines) -> Vec<String> {
         Op::MetaSet(meta) => one(format!("set the metadata of `{}`", meta.path)),
         Op::Forget { path } => one(format!("forget `{path}` with all its versions")),
         Op::Resume(resume) => one(format!("go on after entry {}, restored", resume.seq)),
+        Op::Checkpoint(named) => vec![
+            format!("vouch for what the log leads to after entry {}", named.seq),
+            format!("  its state  {} bytes, {}", named.size, named.state),
+        ],
         Op::FormatSet { format } => one(format!("raise the format of the log to {format}")),
     }
 }
@@ -150,7 +154,7 @@ pub fn grants(grants: &Grants) -> String {
 mod tests {
     use shared::hash::Hash;
     use shared::keys::{Recipient, SignKey};
-    use shared::log::{Access, Entry, Resume};
+    use shared::log::{Access, Checkpoint, Entry, Resume};
     use shared::text::Text;
     use shared::time::Time;
 
@@ -176,7 +180,7 @@ mod tests {
             seen_at: None,
             agent: None,
         };
-        Machines { machines: vec![row], next: 2, own: Some(1), server: Vec::new() }
+        Machines { machines: vec![row], next: 2, own: Some(1), server: Vec::new(), checkpoint: None }
     }
 
     fn rewrap(number: usize) -> Op {
@@ -233,6 +237,7 @@ mod tests {
             Op::MachineRemove { number: 7, reason: Text::default() },
             Op::AddressesSet { addresses: vec!["nas:8443".parse().unwrap()], was },
             Op::Resume(Resume { seq: 9, head: was, audit_n: 0, audit_head: was }),
+            Op::Checkpoint(Checkpoint { seq: 9, state: was, size: 4096 }),
             Op::FormatSet { format: 2 },
         ];
         insta::assert_snapshot!(act(&[checked(ops)], &known(), false).join("\n"), @r"
@@ -249,6 +254,8 @@ mod tests {
         remove the machine with the number 7
         have agents look for the server at nas:8443
         go on after entry 9, restored
+        vouch for what the log leads to after entry 9
+          its state  4096 bytes, 0000000000000000000000000000000000000000000000000000000000000000
         raise the format of the log to 2
         re-encrypt nothing
         ");

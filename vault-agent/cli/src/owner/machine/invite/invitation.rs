@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use shared::keys::VerifyKey;
+use shared::log::Checkpoint;
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::words::VaultWords;
@@ -14,6 +15,8 @@ pub(super) struct Invitation {
     pub(super) vault: VaultId,
     pub(super) addresses: Vec<String>,
     pub(super) server: Vec<VerifyKey>,
+    /// What the host may start from.
+    pub(super) checkpoint: Option<Checkpoint>,
     /// The lists, as flags.
     pub(super) grants: Vec<String>,
     /// The addresses that this command was told, as flags.

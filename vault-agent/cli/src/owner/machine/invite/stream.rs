@@ -49,9 +49,15 @@ impl Stream {
     pub(super) fn of(invitation: &Invitation, via: Option<&str>) -> Result<Self> {
         let (vault, agent) = (sibling::vault()?, sibling::find("agent")?);
         let programs = [Program::read("vault-agent", &agent)?, Program::read("vault", &vault)?];
-        let Invitation { name, vault: id, addresses, server, .. } = invitation;
-        let (addresses, server) = (addresses.clone(), server.clone());
-        let pin = PinLine { addresses, server, vault: *id, name: name.clone(), at: None };
+        let Invitation { name, vault: id, addresses, server, checkpoint, .. } = invitation;
+        let pin = PinLine {
+            addresses: addresses.clone(),
+            server: server.clone(),
+            vault: *id,
+            name: name.clone(),
+            at: None,
+            checkpoint: *checkpoint,
+        };
         let pin = parsed(pin.to_line())?;
         let mut add = vec![vault.to_string_lossy().into_owned()];
         add.extend(invitation.place.iter().cloned());
