@@ -19,7 +19,9 @@ use crate::datadir;
 use crate::store::headfile::{self, HeadFile};
 use crate::store::report::{self, Kept};
 use crate::store::segment::{self, Segment};
-use crate::store::{self, audit, blob, claim, copy, int, nat, restored, schema, snapshot};
+use crate::store::{
+    self, audit, blob, checkpoint, claim, copy, int, nat, restored, schema, snapshot,
+};
 
 /// Where the files of sealed audit records are.
 pub enum Sealed {
@@ -33,6 +35,8 @@ pub enum Sealed {
 pub struct Looked {
     /// Entries of the log, the genesis not among them.
     pub entries: usize,
+    /// The last entry that a checkpoint has taken the place of, 0 if none has.
+    pub dropped: u64,
     /// Blobs.
     pub blobs: usize,
     /// Audit records, those in deleted files not among them.
@@ -46,8 +50,12 @@ pub struct Looked {
 impl Looked {
     /// Tells how much there is.
     pub fn amount(&self) -> String {
-        let Self { entries, blobs, records, .. } = self;
-        format!("{entries} entries, {blobs} blobs, {records} audit records")
+        let Self { entries, dropped, blobs, records, .. } = self;
+        let before = match dropped {
+            0 => String::new(),
+            last => format!(" after the checkpoint at entry {last}"),
+        };
+        format!("{entries} entries{before}, {blobs} blobs, {records} audit records")
     }
 
     fn note(&mut self, flaw: String, way: &'static str) {
@@ -126,7 +134,9 @@ pub fn look(
     }
     let all = count(&view, "SELECT count(*) FROM log")?;
     let told = |seq| at(usize::try_from(seq).unwrap_or(all), all, "entries");
-    let (state, entries) = snapshot::replay(&view, None, told)?;
+    let begin = checkpoint::start(&view)?;
+    let (dropped, is_whole) = (begin.as_ref().map_or(0, State::seq), begin.is_none());
+    let (state, entries) = snapshot::replay(&view, begin, told)?;
     let Some(state) = state else {
         if claim::is_open(&view)? {
             let way = "`vault init` with the setup line makes the vault";
@@ -134,8 +144,8 @@ pub fn look(
         }
         bail!("its log is empty");
     };
-    let mut looked =
-        Looked { entries: entries.saturating_sub(1), blobs: 0, records: 0, state, flaw: None };
+    let entries = entries.saturating_sub(usize::from(is_whole));
+    let mut looked = Looked { entries, dropped, blobs: 0, records: 0, state, flaw: None };
     look_at_blobs(&view, at, &mut looked)?;
     look_for_blobs(&view, &mut looked)?;
     let end = look_at_records(&view, sealed, at, &mut looked)?;

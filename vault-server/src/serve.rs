@@ -105,6 +105,7 @@ async fn save_reports(vault: &Vault) {
     loop {
         tokio::time::sleep(SAVING).await;
         vault.save_reports().await;
+        vault.drop_entries().await;
     }
 }
 

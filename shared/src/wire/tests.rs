@@ -18,7 +18,10 @@ use super::v1::clone::CloneNotice;
 use super::v1::error::ErrorBody;
 use super::v1::health::Room;
 use super::v1::join::{JoinList, JoinReply, JoinRequest, Waiting};
-use super::v1::log::{AdoptRequest, AppendRequest, Frame, GenesisRequest, HealReply, HealRequest};
+use super::v1::checkpoint::Vouched;
+use super::v1::log::{
+    AdoptRequest, AppendRequest, Before, Frame, GenesisRequest, HealReply, HealRequest,
+};
 use super::v1::report::{ReportReply, ReportRequest, Standing, TargetsPage};
 use super::v1::shares::{NearShare, OverShare, Share, SharesReply};
 
@@ -47,7 +50,15 @@ fn head() -> SignedHead {
 fn a_newer_neighbour_may_add_fields_to_any_body() {
     let (hash, at, audit) = (Hash::of(&[b"x"]), Time::from_micros(5), AuditHead::EMPTY);
     check(&GenesisRequest { claim: hash, genesis: envelope(), entry: envelope() });
-    check(&AdoptRequest { claim: hash, genesis: envelope(), entries: vec![envelope()] });
+    let before = Before { owners: vec![envelope()], state: "{}\n".to_owned() };
+    check(&before);
+    check(&AdoptRequest {
+        claim: hash,
+        genesis: envelope(),
+        entries: vec![envelope()],
+        before: Some(before),
+    });
+    check(&Vouched { genesis: envelope(), owners: vec![envelope()], entry: envelope() });
     check(&AppendRequest { envelope: envelope(), blobs: Vec::new(), code: None });
     check(&HealRequest { entries: vec![envelope()], head: Some(head()), code: None });
     check(&HealReply { head: head(), restored: true, wanted: vec![hash] });

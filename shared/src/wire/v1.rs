@@ -5,6 +5,8 @@
 pub mod audit;
 /// Blobs and what is inline.
 pub mod blob;
+/// The newest checkpoint.
+pub mod checkpoint;
 /// Copied hosts.
 pub mod clone;
 /// Errors, as every route answers them.
@@ -28,6 +30,8 @@ pub const ADOPT: &str = "/v1/adopt";
 pub const JOIN: &str = "/v1/join";
 /// `GET ?after=N[&follow=true]`: entries as [`log::Frame`] lines. `POST`: appends one entry.
 pub const LOG: &str = "/v1/log";
+/// `GET`: the newest checkpoint: a [`checkpoint::Vouched`] line, then the rows of its state.
+pub const CHECKPOINT: &str = "/v1/checkpoint";
 /// `POST`: entries that the server has lost.
 pub const HEAL: &str = "/v1/heal";
 /// `PUT` and `GET`, followed by the blob's hash.
@@ -47,4 +51,7 @@ pub const SHARES: &str = "/v1/shares";
 
 /// Every route prefix, for tests that look each up in the reference.
 pub const ROUTES: &[&str] =
-    &[GENESIS, ADOPT, JOIN, LOG, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT, AUDIT_LEAVES, SHARES];
+    &[
+        GENESIS, ADOPT, JOIN, LOG, CHECKPOINT, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT,
+        AUDIT_LEAVES, SHARES,
+    ];

@@ -177,7 +177,7 @@ pub const ATTACKS: &[Attack] = &[
             let raw = member.connect().await;
             let View { log, .. } = member.view(&raw).await;
             let (genesis, entries) = (log[0].clone(), vec![log[1].clone()]);
-            let request = AdoptRequest { claim: Hash::ZERO, genesis, entries };
+            let request = AdoptRequest { claim: Hash::ZERO, genesis, entries, before: None };
             let body = serde_json::to_vec(&request).unwrap();
             again(member, Method::POST, ADOPT, body.into()).await;
         })

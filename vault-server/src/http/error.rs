@@ -7,7 +7,7 @@ use host::store::StoreFailure;
 use serde::Serialize;
 use shared::audit::Outcome;
 use shared::error::Code;
-use shared::wire::v1::error::{ErrorBody, RESTORED};
+use shared::wire::v1::error::{COMPACTED, ErrorBody, NO_CHECKPOINT, RESTORED};
 
 use crate::meter::{Limited, Room};
 use crate::vault::Refusal;
@@ -65,6 +65,14 @@ impl From<Refusal> for Fault {
             Refusal::Absent(id) => {
                 let why = format!("blob {}", id.short());
                 (StatusCode::NOT_FOUND, Code::BlobAbsent.as_str(), why)
+            }
+            Refusal::Compacted(last) => {
+                let why = format!("the log begins after entry {last}: start from its checkpoint");
+                (StatusCode::GONE, COMPACTED, why)
+            }
+            Refusal::NoCheckpoint => {
+                let why = "no owner has signed a checkpoint".to_owned();
+                (StatusCode::NOT_FOUND, NO_CHECKPOINT, why)
             }
             Refusal::Limited(Limited { share, .. }) => {
                 let why = format!("this machine has used up its share of {}", share.words());

@@ -68,7 +68,7 @@ pub async fn read(
             }
         });
     } else {
-        let head = sender.vault.read_log(caller).await?;
+        let head = sender.vault.read_log(caller, after).await?;
         tokio::spawn(sender.page(head));
     }
     let kind = HeaderValue::from_static("application/x-ndjson");

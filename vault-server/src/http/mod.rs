@@ -2,6 +2,7 @@
 //! in the log.
 
 mod app;
+mod checkpoint;
 pub mod connection;
 mod error;
 pub mod local;
@@ -47,6 +48,7 @@ pub fn router(
         .route(v1::JOIN, get(routes::waiting).post(routes::join))
         .route(v1::LOG, get(log::read).post(log::append))
         .route(&format!("{}{{id}}", v1::BLOB), get(routes::blob).put(routes::park))
+        .route(v1::CHECKPOINT, get(checkpoint::read))
         .route(v1::HEAL, post(routes::heal))
         .route(v1::REPORT, post(routes::report))
         .route(v1::TARGETS, get(routes::targets))
@@ -123,7 +125,8 @@ async fn pass(
     let route = route.unwrap_or_else(|| "-".to_owned());
     let method = request.method().clone();
     // An owner's own key is for the log alone: all else is the machines'.
-    let caller = app.vault.caller(&peer).filter(|it| !it.is_owner() || route == v1::LOG);
+    let is_log = [v1::LOG, v1::CHECKPOINT].contains(&route.as_str());
+    let caller = app.vault.caller(&peer).filter(|it| !it.is_owner() || is_log);
     let machine = caller.as_ref().map_or("-", |caller| caller.name.as_str());
     let span = tracing::info_span!("request", id, %method, route, machine);
     let mut open = requests.open();

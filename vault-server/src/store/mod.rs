@@ -5,6 +5,7 @@ pub mod access;
 pub mod audit;
 pub mod blob;
 mod block;
+pub mod checkpoint;
 pub mod claim;
 pub mod copy;
 mod end;

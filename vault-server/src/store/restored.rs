@@ -8,7 +8,7 @@ use shared::head::SignedHead;
 use shared::log::State;
 use subtle::ConstantTimeEq as _;
 
-use super::{damaged, hash, log, unwritable};
+use super::{checkpoint, damaged, hash, log, unwritable};
 
 /// How it was found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +63,12 @@ pub fn save(conn: &Connection, restored: Option<&Restored>) -> rusqlite::Result<
 }
 
 /// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch.
-/// Heads of past epochs were given up with a `resume`, and so were epochs that were lost then.
+/// Heads of past epochs were given up with a `resume`, and so were epochs that were lost then. Of
+/// entries that a checkpoint has taken the place of nobody can tell: none is lacking.
 pub fn lacks(conn: &Connection, state: &State, head: &SignedHead) -> rusqlite::Result<bool> {
     if head.epoch == state.epoch() {
-        return Ok(log::hash_at(conn, head.seq)? != Some(head.head));
+        let is_before = head.seq <= checkpoint::dropped(conn)?;
+        return Ok(!is_before && log::hash_at(conn, head.seq)? != Some(head.head));
     }
     Ok(!knows(state, &head.epoch) && !given_up(conn)?.contains(&head.epoch))
 }

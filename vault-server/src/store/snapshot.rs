@@ -8,6 +8,7 @@ use shared::error::Code;
 use shared::hash::Hash;
 use shared::log::{Refused, State, apply, start};
 
+use super::checkpoint;
 use super::log::{self, Stored};
 use super::{hash, int, nat, unwritable};
 
@@ -102,7 +103,7 @@ fn load(conn: &Connection) -> rusqlite::Result<Option<State>> {
     let state = if format == FORMAT && logged == Some(head) { read(conn, expected)? } else { None };
     let state = state.filter(|state| state.seq() == seq && state.head() == head);
     if state.is_none() {
-        tracing::warn!(seq, "snapshot passed over: the log is folded from its start");
+        tracing::warn!(seq, "snapshot passed over: the log is folded from its beginning");
     }
     Ok(state)
 }
@@ -129,11 +130,14 @@ fn read(conn: &Connection, expected: Hash) -> rusqlite::Result<Option<State>> {
 /// # Errors
 /// If an entry does not follow from those before.
 pub fn fold(conn: &Connection) -> Result<(Option<State>, usize)> {
-    let state = load(conn).context("cannot read the snapshot")?;
+    let state = match load(conn).context("cannot read the snapshot")? {
+        Some(state) => Some(state),
+        None => checkpoint::start(conn)?,
+    };
     replay(conn, state, |_| ())
 }
 
-/// Folds the log from `state` on, or from its start; `each` is told of every entry. Returns what
+/// Folds the log from `state` on, or from the genesis; `each` is told of every entry. Returns what
 /// [`fold`] does.
 ///
 /// # Errors

@@ -8,12 +8,13 @@ use shared::audit::{self, Fact};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::keys::random;
-use shared::log::{Entry, State, apply, start};
+use shared::log::{Entry, Owners, State, StateReader, apply, start};
 use shared::name::Actor;
-use shared::wire::v1::log::AdoptRequest;
+use shared::signed::Purpose;
+use shared::wire::v1::log::{AdoptRequest, Before};
 
 use crate::store::restored::{Cause, Restored};
-use crate::store::{Transaction, claim, log};
+use crate::store::{Transaction, checkpoint, claim, log};
 
 use super::append::{keep, publish};
 use super::caller::Peer;
@@ -51,8 +52,15 @@ fn adopt(
     }
     let (founded, caller, dropped) = fold(peer, request).map_err(Refusal::Rule)?;
     let vault = founded.vault();
-    tx.found(founded);
     log::insert(tx.conn(), 0, &vault, &request.genesis)?;
+    if let Some(Before { owners, .. }) = &request.before {
+        for envelope in owners {
+            let entry = envelope.parse::<Entry>().map_err(Refusal::Rule)?;
+            log::insert(tx.conn(), entry.seq, &envelope.hash(Purpose::Entry(vault)), envelope)?;
+        }
+        checkpoint::adopt(tx.conn(), &founded)?;
+    }
+    tx.found(founded);
     claim::use_up(tx.conn())?;
     let fact = Fact { who: Some(signer(&Actor::Root)), ..caller.fact(audit::Op::Genesis) };
     tx.record(fact)?;
@@ -75,6 +83,26 @@ fn machine(state: &State, peer: &Peer) -> Option<Caller> {
     state.machine_by_key(&peer.key).map(|(number, machine)| peer.named(number, &machine.name))
 }
 
+/// Returns the state that the entries begin after: the genesis', or that of a checkpoint which one
+/// of the owners vouches for.
+fn founded(request: &AdoptRequest) -> Result<State, Error> {
+    let founded = start(&request.genesis)?;
+    let Some(Before { owners: changes, state }) = &request.before else { return Ok(founded) };
+    let mut owners = Owners::of(&founded);
+    for envelope in changes {
+        owners.follow(envelope)?;
+    }
+    let entry = request.entries.first();
+    let entry = entry.ok_or_else(|| Code::Checkpoint.because("a state without its entry"))?;
+    let mut reader = StateReader::new(owners.vouched(entry)?);
+    reader.take(state.as_bytes())?;
+    let state = reader.finish()?;
+    if state.vault() != founded.vault() {
+        return Err(Code::Checkpoint.because("the state of another vault"));
+    }
+    Ok(state)
+}
+
 /// Folds the records once; returns the state at their beginning, the machine that sends them, which
 /// is active at their end, and what each entry is and drops.
 #[expect(clippy::type_complexity, reason = "what `apply` returns, for each entry")]
@@ -82,7 +110,7 @@ fn fold(
     peer: &Peer,
     request: &AdoptRequest,
 ) -> Result<(State, Caller, Vec<(Entry, Vec<Hash>)>), Error> {
-    let founded = start(&request.genesis)?;
+    let founded = founded(request)?;
     let mut state = founded.clone();
     let mut entries = Vec::with_capacity(request.entries.len());
     for envelope in &request.entries {

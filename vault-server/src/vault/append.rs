@@ -21,6 +21,7 @@ use shared::wire::v1::shares::Share;
 
 use crate::store::{Transaction, access, blob, log, report};
 
+use super::checkpoint;
 use super::code::CodeFile;
 use super::follow::line;
 use super::hub::{Hub, directory};
@@ -149,6 +150,9 @@ fn append(
         let parked = brought.iter().filter(|brought| brought.inline.is_none());
         tx.give_back(Share::Blobs, parked.map(|brought| brought.put.size).sum());
         tx.bill(None);
+    }
+    if let Some(Op::Checkpoint(named)) = entry.ops.first() {
+        checkpoint::keep_state(tx, envelope, *named)?;
     }
     let head = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
     restored::resumed(tx, code, &entry)?;

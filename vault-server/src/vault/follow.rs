@@ -14,7 +14,7 @@ use shared::log::Number;
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::log::Frame;
 
-use crate::store::{Transaction, int, log, unwritable};
+use crate::store::{Transaction, checkpoint, int, log, unwritable};
 
 use super::clone::Clones;
 use super::hub::{Hub, Live, Place};
@@ -29,13 +29,23 @@ pub enum Join {
 }
 
 impl Vault {
-    /// Lets a machine read the log up to where it ends now.
-    pub async fn read_log(&self, caller: Caller) -> Result<SignedHead, Refusal> {
-        self.enter(caller, Op::Log, |_, _, head| Ok(head)).await
+    /// Lets a machine that has the entries up to `after` read the log up to where it ends now.
+    ///
+    /// # Errors
+    /// [`Refusal::Compacted`] if some entries between were dropped.
+    pub async fn read_log(&self, caller: Caller, after: u64) -> Result<SignedHead, Refusal> {
+        let read = move |tx: &mut Transaction, _: Caller, head: SignedHead| {
+            has_all(tx, after)?;
+            Ok(head)
+        };
+        self.enter(caller, Op::Log, read).await
     }
 
     /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped;
     /// `run` is which of its processes asks.
+    ///
+    /// # Errors
+    /// [`Refusal::Compacted`] if some entries between were dropped.
     pub async fn follow(
         &self,
         caller: Caller,
@@ -48,6 +58,7 @@ impl Vault {
                 return Err(Refusal::Stranger.into());
             }
             let hub = &vault.0.hub;
+            has_all(tx, after)?;
             if let Some(run) = run {
                 vault.watch_for_clones(tx, &caller, run)?;
             }
@@ -60,7 +71,7 @@ impl Vault {
 
     /// Records that a machine reads the log. On a full disk that is counted, and recorded later:
     /// the owner who is to make room has to see the log.
-    async fn enter<T: Send + 'static>(
+    pub(super) async fn enter<T: Send + 'static>(
         &self,
         caller: Caller,
         op: Op,
@@ -127,8 +138,14 @@ impl Vault {
         let key = self.0.key.clone();
         let read = self.ask(machine, move |conn| {
             let (mut text, mut last) = (Vec::new(), None);
+            let mut due = from;
             for stored in log::range(conn)?.query_map([int(from), int(upto)], log::read)? {
                 let log::Stored { seq, hash, envelope } = stored?;
+                // Dropped meanwhile, before a reader that sleeps.
+                if seq != due {
+                    break;
+                }
+                due += 1;
                 let frame = match seq {
                     0 => Frame::Genesis(envelope),
                     _ => Frame::Entry { envelope, blobs: Vec::new() },
@@ -152,6 +169,14 @@ impl Vault {
 fn head(tx: &Transaction, caller: &mut Caller) -> Outcome<SignedHead> {
     admitted_to_log(tx, caller)?;
     Ok(tx.head().ok_or(Refusal::Stranger)?)
+}
+
+/// Demands that no entry after `after` was dropped.
+fn has_all(tx: &Transaction, after: u64) -> Outcome<()> {
+    match checkpoint::dropped(tx.conn())? {
+        last if after < last => Err(Refusal::Compacted(last).into()),
+        _ => Ok(()),
+    }
 }
 
 fn go_live(hub: &Hub, id: u64, after: u64, head: SignedHead) -> Outcome<Join> {

@@ -7,6 +7,7 @@ mod append;
 mod audit;
 mod blob;
 mod caller;
+mod checkpoint;
 mod clock;
 mod clone;
 mod code;
@@ -80,6 +81,10 @@ pub enum Refusal {
     Rule(Error),
     /// The blob is not here.
     Absent(Hash),
+    /// The entries up to this one were dropped.
+    Compacted(u64),
+    /// The log has no checkpoint.
+    NoCheckpoint,
     /// The machine is over its share.
     Limited(Limited),
     /// Too many strangers ask to join: the wait.
@@ -279,14 +284,15 @@ impl Vault {
     }
 
     /// Does what is due once a minute: records what is only counted, looks after the one-time code,
-    /// drops blobs whose time is over, moves old audit records into sealed files, looks how full
-    /// the disk is. A failure is in the log; the next minute tries again.
+    /// drops blobs whose time is over and entries that a checkpoint stands for, moves old audit
+    /// records into sealed files, looks how full the disk is. A failure is in the log; the next minute tries again.
     pub async fn every_minute(&self) {
         self.record_counted().await;
         self.look_after_code().await;
         let _ = self.drop_parked().await;
         self.look_at_room().await;
         let _ = self.drop_replaced().await;
+        self.drop_entries().await;
         self.seal_audit().await;
     }
 

@@ -18,7 +18,7 @@ use shared::wire::v1::shares::Share;
 use tokio::time::sleep;
 
 use crate::meter::STRANGERS;
-use crate::store::{End, audit, log, report};
+use crate::store::{End, audit, checkpoint, log, report};
 
 use super::reported::{Accepted, Unsaved, View};
 use super::{Caller, Refusal, Vault, admitted, refuse};
@@ -135,12 +135,14 @@ impl Vault {
         let folder = self.0.retention.folder.clone();
         let asked = self.ask(number, move |conn| {
             let hash = if head_known { None } else { log::hash_at(conn, head.seq)? };
+            // Which of two signed ones it was is not known of an entry that was dropped.
+            let head_known = head_known || head.seq <= checkpoint::dropped(conn)?;
             // What was sealed meanwhile is known to its file.
             let (chain, read) =
                 if audit_known { (None, 0) } else { audit::chain(conn, &folder, anchored.n)? };
-            Ok((hash, chain, read))
+            Ok((head_known, hash, chain, read))
         });
-        let (hash, chain, read) = asked.await?;
+        let (head_known, hash, chain, read) = asked.await?;
         self.0.meter.take(number, Share::Bytes, read);
         let epoch = end.listed.epoch_at(head.seq);
         if !head_known && (hash != Some(head.head) || epoch != head.epoch) {

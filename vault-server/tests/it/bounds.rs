@@ -149,7 +149,7 @@ async fn a_vault_that_is_founded_again_and_again_makes_no_record_more() {
     let vps = world.add(&client, "vps", &[]).await;
     let remote = world.client(&vps).await;
     let GenesisRequest { claim, genesis, entry } = world.genesis.clone();
-    let adopted = AdoptRequest { claim, genesis, entries: vec![entry] };
+    let adopted = AdoptRequest { claim, genesis, entries: vec![entry], before: None };
     let other = World::unfounded().await.genesis;
     for _ in 0..20 {
         assert_eq!(remote.post(GENESIS, &world.genesis).await.0, StatusCode::CREATED);

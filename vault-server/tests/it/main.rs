@@ -5,6 +5,7 @@
 mod audit;
 mod bounds;
 mod check;
+mod checkpoint;
 mod client;
 mod clock;
 mod clone;

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 /// an owner has resumed it.
 pub const RESTORED: &str = "restored";
 
+/// Code of the answer 410 to who asks for entries that a checkpoint has taken the place of.
+pub const COMPACTED: &str = "compacted";
+
+/// Code of the answer 404 where the log has no checkpoint.
+pub const NO_CHECKPOINT: &str = "no_checkpoint";
+
 /// What was refused and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {

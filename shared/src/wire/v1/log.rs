@@ -13,6 +13,7 @@ use crate::signed::Envelope;
 use crate::wire::list::at_most;
 
 use super::blob::Inline;
+use super::checkpoint::OWNERS;
 
 /// Body of `POST /v1/genesis`; answered 201 without a body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,8 +34,22 @@ pub struct AdoptRequest {
     pub claim: Hash,
     /// Signed by root.
     pub genesis: Envelope,
-    /// Entries from the first on, one of which adds the machine that sends them.
+    /// Entries from the first on, or from the checkpoint's own on, with the last of which the
+    /// machine that sends them is in the vault.
     pub entries: Vec<Envelope>,
+    /// Where the sender's log begins after a checkpoint: what it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+}
+
+/// What a log that begins after a checkpoint does not hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Before {
+    /// The entries up to the checkpoint by which root has changed who the owners are, in order.
+    #[serde(deserialize_with = "at_most::<{ OWNERS }, _, _>")]
+    pub owners: Vec<Envelope>,
+    /// The rows of the state.
+    pub state: String,
 }
 
 /// Header of every request for [`super::LOG`]: the newest head that the caller holds, as the
