@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::hint::hinted;
 
+pub mod checkpoint;
+
 /// Most jobs in one transaction.
 const BATCH: usize = 256;
 /// Jobs that may wait; a caller with another one waits too.

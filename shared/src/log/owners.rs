@@ -63,6 +63,23 @@ impl Owners {
         Ok(())
     }
 
+    /// Returns what an entry says that it vouches for, whoever has signed it.
+    ///
+    /// # Errors
+    /// `E_LIMITS`, `E_PARSE`; `E_CHECKPOINT` if it is no checkpoint.
+    pub fn claimed(envelope: &Envelope) -> Result<Checkpoint> {
+        envelope.check_size(limits::BODY, "body")?;
+        let entry: Entry = envelope.parse()?;
+        match entry.ops.first() {
+            Some(Op::Checkpoint(named)) if named.seq.checked_add(1) == Some(entry.seq) => {
+                Ok(*named)
+            }
+            Some(_) | None => {
+                Err(Code::Checkpoint.because(format!("entry {} is none", entry.seq)))
+            }
+        }
+    }
+
     /// Returns what an entry vouches for, if one of them has signed it.
     ///
     /// # Errors
@@ -81,11 +98,6 @@ impl Owners {
             let why = format!("envelope of `{}` holds `{}`", envelope.by, entry.by);
             return Err(Code::Actor.because(why));
         }
-        match entry.ops.first() {
-            Some(Op::Checkpoint(named)) if named.seq + 1 == entry.seq => Ok(*named),
-            Some(_) | None => {
-                Err(Code::Checkpoint.because(format!("entry {} is none", entry.seq)))
-            }
-        }
+        Self::claimed(envelope)
     }
 }

@@ -5,6 +5,7 @@
 
 mod admins;
 mod branches;
+mod checkpoint;
 mod exposure;
 mod forward;
 mod headers;
@@ -33,6 +34,7 @@ use shared::time::Time;
 
 pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
+pub use checkpoint::{CHECKPOINT, Compaction};
 pub use exposure::{Borne, Copied, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow};
 pub use forward::{FORWARD, FORWARDS, ForwardRow, ForwardTest, Forwards, Tested, TestedRow};
 pub use headers::{AGENT, AI_AGENT, CACHE_AGE, NO_REASON, NO_WAIT, OFFLINE, REASON};

@@ -65,6 +65,12 @@ pub(super) fn writers(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     Ok(envelope::plain(&writers.ok_or(ApiFault::Missing)?))
 }
 
+/// Answers what a checkpoint of the log as it is now would name, and how the newest one stands.
+pub(super) async fn checkpoint(api: &Api) -> Result<ApiAnswer, ApiFault> {
+    let found = api.engine.compaction().await;
+    Ok(envelope::plain(&found.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
+}
+
 /// Answers how each machine went that is in the vault no more.
 pub(super) async fn removed(api: &Api) -> Result<ApiAnswer, ApiFault> {
     let removed = api.engine.removed().await;

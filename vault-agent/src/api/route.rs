@@ -163,6 +163,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "audit" => agent::audit(call).await,
         "log" => review::log(call).await,
         "names" => review::names(call).await,
+        "checkpoint" => review::checkpoint(call.api).await,
         "removed" => review::removed(call.api).await,
         "admins" => review::admins(call.api).await,
         "writers" => review::writers(call),

@@ -75,6 +75,7 @@ pub(super) const AGENT: &[Route] = &[
     route("audit", Read, Free),
     route("log", Read, Free),
     route("names", Read, Free),
+    route("checkpoint", Read, Free),
     route("removed", Read, Free),
     route("admins", Read, Free),
     route("writers", Read, Free),

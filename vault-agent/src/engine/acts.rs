@@ -29,7 +29,8 @@ pub(super) async fn tell(parts: &Parts, query: ActsQuery) -> Result<Acts> {
     let seen = parts.store.read(move |conn| Ok(look(conn, vault, &query))).await??;
     let folded = parts.ledger.read();
     let act = |found: Found| found.act(&folded.state, &seen.borne);
-    Ok(Acts { acts: seen.found.into_iter().map(act).collect(), earlier: seen.earlier })
+    let (acts, earlier) = (seen.found.into_iter().map(act).collect(), seen.earlier);
+    Ok(Acts { acts, earlier, begins: folded.begins() })
 }
 
 /// What a walk of the log has found.
@@ -67,11 +68,9 @@ enum Back {
 }
 
 fn look(conn: &Connection, vault: VaultId, query: &ActsQuery) -> Result<Seen> {
-    let mut past = Past::default();
-    let genesis = log::entry(conn, 0)?.context("the log has no beginning")?;
-    past.begin(vault, &genesis)?;
+    let (mut past, _, begins) = Past::beginning(conn, vault)?;
     let (mut seen, mut newest) = (Seen::default(), Time::default());
-    log::replay(conn, 0, |_, envelope| {
+    log::replay(conn, begins, |_, envelope| {
         let entry: Entry = parse_strict(&envelope.body).context("an entry of the own log")?;
         let backdated = entry.time.plus(CLOCKS) < newest;
         newest = newest.max(entry.time);

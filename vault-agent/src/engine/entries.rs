@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
+use host::store::checkpoint;
 use rusqlite::Connection;
 use shared::grant::Grants;
 use shared::keys::VerifyKey;
-use shared::log::{Entry, Genesis, Number, Op, Rekey};
+use shared::log::{Entry, Genesis, Machine, Number, Op, Rekey, State};
 use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose, VaultId, parse_strict};
 
@@ -27,15 +28,13 @@ pub(super) async fn tell(parts: &Parts, query: EntriesQuery) -> Result<Entries> 
 fn told(conn: &Connection, vault: VaultId, query: &EntriesQuery) -> Result<Entries> {
     let last = log::head(conn)?.map_or(0, |(seq, _)| seq);
     let mut due = wanted(query, last);
-    let mut past = Past::default();
     let mut entries = Vec::new();
-    if let Some(genesis) = log::entry(conn, 0)? {
-        let genesis_told = past.begin(vault, &genesis)?;
-        entries.extend(due.remove(&0).then_some(genesis_told));
-    }
+    let (mut past, genesis, begins) = Past::beginning(conn, vault)?;
+    entries.extend(genesis.filter(|_| due.remove(&0)));
+    due.retain(|seq| *seq > begins);
     let upto = due.last().copied().unwrap_or(0);
     // Machines sign no entry that changes who is who: theirs are read where they are asked for.
-    log::by_owners(conn, upto, |seq, envelope| {
+    log::by_owners(conn, begins, upto, |seq, envelope| {
         while let Some(first) = due.first().copied().filter(|first| *first < seq) {
             due.remove(&first);
             entries.extend(past.one(conn, vault, first, query.whole)?);
@@ -47,7 +46,7 @@ fn told(conn: &Connection, vault: VaultId, query: &EntriesQuery) -> Result<Entri
     for seq in due {
         entries.extend(past.one(conn, vault, seq, query.whole)?);
     }
-    Ok(Entries { entries, last })
+    Ok(Entries { entries, last, begins: Some(begins).filter(|last| *last > 0) })
 }
 
 /// Returns the numbers of the entries that are asked for.
@@ -81,8 +80,36 @@ pub(super) struct Past {
 }
 
 impl Past {
+    /// Returns who was who where the log begins, the genesis in words, and the last entry that a
+    /// checkpoint stands for, 0 if none does.
+    pub(super) fn beginning(
+        conn: &Connection,
+        vault: VaultId,
+    ) -> Result<(Self, Option<EntryTold>, u64)> {
+        let mut past = Self::default();
+        let genesis = log::entry(conn, 0)?;
+        let genesis = genesis.map(|genesis| past.begin(vault, &genesis)).transpose()?;
+        Ok(match checkpoint::start(conn)? {
+            Some(state) => (Self::of(&state), genesis, state.seq()),
+            None => (past, genesis, 0),
+        })
+    }
+
+    /// Returns who is who in a state.
+    fn of(state: &State) -> Self {
+        let known = |(number, machine): (&Number, &Machine)| {
+            let Machine { name, sign, read, write, active, .. } = machine.clone();
+            (*number, Known { name, key: sign, read, write, active })
+        };
+        Self {
+            root: state.key(&Actor::Root).cloned(),
+            admins: state.admins().clone(),
+            machines: state.machines().iter().map(known).collect(),
+        }
+    }
+
     /// Starts with the genesis, and tells it.
-    pub(super) fn begin(&mut self, vault: VaultId, envelope: &Envelope) -> Result<EntryTold> {
+    fn begin(&mut self, vault: VaultId, envelope: &Envelope) -> Result<EntryTold> {
         let genesis: Genesis = parse_strict(&envelope.body)?;
         let admins: Vec<String> = genesis.admins.keys().map(|name| format!("`{name}`")).collect();
         let what = format!("made the vault `{}` with admin {}", genesis.name, admins.join(", "));

@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use host::store::checkpoint;
 use shared::error::Code;
 use shared::grant::Grants;
-use shared::log::{Entry, Number, Op};
+use shared::log::{Entry, Number, Op, State};
 use shared::path::SecretPath;
 use shared::signed::parse_strict;
 use shared::time::Time;
@@ -48,22 +49,27 @@ pub(super) async fn of(parts: &Arc<Parts>, asked: String) -> Result<Exposure> {
     });
     let (secrets, number) = (told.collect(), life.number());
     let Life { names, removed, .. } = life;
-    Ok(Exposure { number, names, removed, namesakes, secrets, unsearched })
+    let begins = parts.ledger.read().begins();
+    Ok(Exposure { number, names, removed, namesakes, secrets, unsearched, begins })
 }
 
 /// Returns each name that a machine bore, which is named by one of them, or by its number.
 pub(super) async fn names(parts: &Parts, asked: String) -> Result<Vec<Borne>> {
     let missing = format!("machine `{asked}`");
-    let lives = parts.store.read(|conn| Ok(lives(conn))).await??;
+    let walked = parts.store.read(|conn| {
+        let begin = checkpoint::start(conn);
+        Ok(begin.and_then(|begin| lives(conn, begin.as_ref())))
+    });
+    let lives = walked.await??;
     let life = lives.find(&asked).ok_or_else(|| Code::Missing.because(missing))?;
     Ok(life.names.clone())
 }
 
 /// Walks what owners have signed, as machines sign no entry that changes who is who.
-fn lives(conn: &rusqlite::Connection) -> Result<Lives> {
-    let mut lives = Lives::default();
+fn lives(conn: &rusqlite::Connection, begin: Option<&State>) -> Result<Lives> {
+    let mut lives = begin.map(Lives::of).unwrap_or_default();
     let upto = state::log::head(conn)?.map_or(0, |(seq, _)| seq);
-    state::log::by_owners(conn, upto, |_, envelope| {
+    state::log::by_owners(conn, begin.map_or(0, State::seq), upto, |_, envelope| {
         lives.step(&parse_strict(&envelope.body)?);
         Ok(())
     })?;
@@ -73,10 +79,12 @@ fn lives(conn: &rusqlite::Connection) -> Result<Lives> {
 type Seen = BTreeMap<SecretPath, BTreeSet<u64>>;
 
 fn walk(conn: &rusqlite::Connection, asked: &str) -> Result<Option<(Life, Vec<Number>, Seen)>> {
-    let lives = lives(conn)?;
+    let begin = checkpoint::start(conn)?;
+    let lives = lives(conn, begin.as_ref())?;
     let Some(life) = lives.find(asked) else { return Ok(None) };
     let mut walk = Walk { numbers: life.numbers.clone(), read: None, seen: Seen::new() };
-    state::log::replay(conn, 0, |_, envelope| {
+    begin.iter().for_each(|state| walk.begin(state));
+    state::log::replay(conn, begin.as_ref().map_or(0, State::seq), |_, envelope| {
         walk.step(parse_strict(&envelope.body)?);
         Ok(())
     })?;
@@ -148,6 +156,18 @@ struct Walk {
 }
 
 impl Walk {
+    /// Begins with a state: what it was granted there and was kept counts as encrypted to it.
+    fn begin(&mut self, state: &State) {
+        let machines = self.numbers.iter().filter_map(|number| state.machine_numbered(*number));
+        let Some(machine) = machines.last() else { return };
+        for (path, secret) in state.secrets().iter().filter(|(path, _)| machine.read.cover(path)) {
+            let kept = secret.versions().filter(|(_, version)| !version.destroyed);
+            self.seen.entry(path.clone()).or_default().extend(kept.map(|(ver, _)| ver));
+        }
+        self.seen.retain(|_, versions| !versions.is_empty());
+        self.read = Some(machine.read.clone());
+    }
+
     fn step(&mut self, entry: Entry) {
         for op in entry.ops {
             match op {

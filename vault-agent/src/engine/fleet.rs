@@ -41,7 +41,8 @@ pub(super) enum Judged {
     Held,
     /// It is past the log's end, or of an epoch that the log lacks.
     Ahead,
-    /// It is of a past epoch, after that epoch's end: a resumption left it behind.
+    /// It is of a past epoch, after that epoch's end: a resumption left it behind; or a checkpoint
+    /// stands for it.
     Left,
     /// Nobody listed has signed it.
     Unsigned,

@@ -50,9 +50,16 @@ pub(super) struct Folded {
     pub(super) overs: u64,
     /// The commit of the newest of it.
     pub(super) commit: Commit,
+    /// The last entry that a checkpoint stands for and this machine does not hold, 0 if none.
+    pub(super) begins: u64,
 }
 
 impl Folded {
+    /// Returns the last entry that a checkpoint stands for, if one does.
+    pub(super) fn begins(&self) -> Option<u64> {
+        Some(self.begins).filter(|last| *last > 0)
+    }
+
     /// Tells whether a record is the newest one known, as one's own is when the stream brings it
     /// again.
     pub(super) fn is_head(&self, position: u64, envelope: &Envelope) -> bool {
@@ -115,6 +122,8 @@ impl Folded {
                 Err(Code::Fork.because(format!("{why}; its head: {}", head.place())))
             }
             Some(_) => Ok(Judged::Held),
+            // A checkpoint stands for it: which one it was is not known any more.
+            None if head.seq <= self.begins => Ok(Judged::Left),
             None => Ok(Judged::Ahead),
         }
     }
@@ -246,7 +255,7 @@ mod tests {
             log::apply(&mut state, &Envelope::sign(&root, by, purpose, &entry).unwrap()).unwrap();
         }
         let (held, readers, aside, pinned, trusted) = Default::default();
-        let (snapshot, overs, commit) = (0, 0, Commit::default());
+        let (snapshot, overs, commit, begins) = (0, 0, Commit::default(), 0);
         let (born, signed) = (true, None);
         Folded {
             state,
@@ -260,6 +269,7 @@ mod tests {
             commit,
             aside,
             overs,
+            begins,
         }
     }
 
@@ -290,6 +300,17 @@ mod tests {
             (epoch, 2, there, Some(here), Ok(Judged::Ahead)),
         ] {
             assert_eq!(judged(epoch, seq, head, known), expected, "{epoch} {seq}");
+        }
+        // Behind a checkpoint nobody can tell.
+        let folded = Folded { begins: 2, ..folded };
+        for (seq, known, expected) in [
+            (1, None, Ok(Judged::Left)),
+            (2, None, Ok(Judged::Left)),
+            (2, Some(here), Err(Code::Fork)),
+        ] {
+            let head = Head { epoch: vault, seq, head: there }.sign(&server, vault).unwrap();
+            let judged = folded.judge(vault, &head, known).map_err(|error| error.code);
+            assert_eq!(judged, expected, "{seq}");
         }
         let place = Head { epoch: vault, seq: 2, head: there };
         let stranger = place.sign(&SignKey::generate(), vault).unwrap();

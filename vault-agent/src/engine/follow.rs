@@ -20,8 +20,8 @@ use super::look::{self, Better, better};
 use super::pages::weight;
 use super::parts::Parts;
 use super::reach::{addresses, jittered, reach};
-use super::{access, copies, fetch, intake, leaves, over, report};
-use machine::remote::{Client, Network};
+use super::{access, checkpoint, copies, fetch, intake, leaves, over, report};
+use machine::remote::{Client, Frames, Network, RemoteError};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -189,12 +189,14 @@ async fn frames(
     client: &Client,
     better: impl Future<Output = Better>,
 ) -> Result<Option<Better>, Ended> {
-    let (after, last) = {
-        let folded = parts.ledger.read();
-        (folded.state.seq(), folded.signed)
+    checkpoint::begin(parts, client).await?;
+    let (mut frames, after) = match stream(parts, client).await {
+        Err(fault) if fault.is_compacted() => {
+            checkpoint::go_on(parts, client).await?;
+            stream(parts, client).await?
+        }
+        begun => begun?,
     };
-    let query = LogQuery { after, follow: true, run: Some(parts.own.run) };
-    let mut frames = client.log(query, last).await?;
     tracing::info!(address = client.address(), "connected");
     let mut stream = Stream::after(after);
     let mut better = std::pin::pin!(better);
@@ -223,6 +225,16 @@ async fn frames(
             parts.ways.followed(client.address());
         }
     }
+}
+
+/// Asks for the log after the own one, as it goes on; returns it, and where it goes on.
+async fn stream(parts: &Parts, client: &Client) -> Result<(Frames, u64), RemoteError> {
+    let (after, last) = {
+        let folded = parts.ledger.read();
+        (folded.state.seq(), folded.signed)
+    };
+    let query = LogQuery { after, follow: true, run: Some(parts.own.run) };
+    Ok((client.log(query, last).await?, after))
 }
 
 /// What has come of a stream and is not used yet.

@@ -7,6 +7,7 @@ pub(super) mod adopt;
 use std::collections::HashSet;
 
 use anyhow::{Context as _, Result, bail};
+use host::hint::Failure;
 use rusqlite::Connection;
 use shared::error::Code;
 use shared::hash::Hash;
@@ -106,6 +107,18 @@ async fn push_entries(parts: &Parts, client: &Client, code: Option<Hash>) -> Res
             let why = format!("the server's log ends at {}, in another epoch", head.place());
             return Err(Code::Prev.because(why).into());
         }
+    }
+    let begins = parts.ledger.read().begins;
+    if head.seq < begins {
+        let why = format!(
+            "the server's log ends at entry {}, and a checkpoint stands for those up to {begins}: no \
+             machine can give them back",
+            head.seq
+        );
+        bail!(Failure::remote(why).hint(
+            "restore a newer backup; or make the server anew, with `vault-server init --adopt` and \
+             `vault server adopt`"
+        ));
     }
     let mut last = head.seq;
     while last < own {

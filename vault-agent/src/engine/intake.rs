@@ -119,6 +119,12 @@ pub(super) fn caught_up(parts: &Arc<Parts>) {
     parts.fetch_due.notify_one();
 }
 
+/// Tells everybody that the log goes on from a checkpoint.
+pub(super) fn gone_on(parts: &Arc<Parts>) {
+    tell(parts);
+    parts.fetch_due.notify_one();
+}
+
 /// Tells of a new head, and writes a snapshot if many entries have come since the last.
 fn tell(parts: &Arc<Parts>) {
     let whole = parts.link.is_caught_up();

@@ -3,6 +3,7 @@
 //! head of the server covers it, memory goes back (design/trust, *Client*, read 1).
 
 mod blobs;
+mod leap;
 pub(super) mod rebase;
 
 use std::collections::{BTreeSet, HashMap};
@@ -361,7 +362,11 @@ impl Ledger {
         }
         let server_sig = head.as_ref().map(|head| &head.sig);
         if folded.born {
-            let applied = log::apply(&mut folded.state, &envelope).map_err(Error::from)?;
+            let mut applied = log::apply(&mut folded.state, &envelope).map_err(Error::from)?;
+            if let Some(Op::Checkpoint(named)) = applied.entry.ops.first().cloned() {
+                let state = &mut folded.state;
+                applied = self.keep_state(conn, state, applied, &envelope, named)?;
+            }
             before.undo.push(applied.undo);
             self.note_readers(conn, folded, &applied.entry, &mut before.readers)?;
             let (seq, made) = (folded.state.seq(), folded.state.head());

@@ -13,8 +13,9 @@
 //!    `leaves`, `parts`, `server`
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
-//! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
-//!    `pages`, `copies`, `look`, `over`, `fetch`, `follow`
+//! 8. the connection's loops, and what they do where the server has gone another way, or a
+//!    checkpoint stands for entries: `reach`, `pages`, `copies`, `look`, `over`, `checkpoint`,
+//!    `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `removed`,
 //!    `owed`, `holders`, `admins`, `acts`, `review`, `scans`, `reasons`, `heal`, `kept`, `halted`,
 //!    `resume`, `halts`
@@ -30,6 +31,7 @@ mod audit;
 mod blob;
 mod cache;
 mod chain;
+mod checkpoint;
 mod connected;
 mod copies;
 mod debounced;
@@ -154,6 +156,7 @@ impl Engine {
         self.start_writer();
         tasks.spawn(read::watch_ages(self.parts.clone()));
         tasks.spawn(report::watch(reports.clone()));
+        tasks.spawn(checkpoint::watch(self.parts.clone()));
         tasks.spawn(alarms::watch_database(alarms.clone(), trouble.clone()));
         tasks.spawn(cache::tend(cache.clone()));
         tokio::select! {

@@ -32,6 +32,7 @@ use crate::state::{self, Store, Trouble, facts};
 use host::clock;
 use host::files::check_private;
 use host::hint::{Failure, hinted};
+use host::store::checkpoint;
 use machine::identity::{MachineKeys, Pins};
 use machine::paths::Paths;
 
@@ -198,6 +199,7 @@ fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
         aside,
         overs,
         commit,
+        begins: checkpoint::dropped(conn)?,
     };
     Ok(Stored {
         folded,
@@ -218,10 +220,7 @@ fn verified_state(conn: &Connection, pins: &Pins) -> Result<(State, bool, u64)> 
     let snapshot = state::log::snapshot(conn)?.filter(|state| state.vault() == pins.vault);
     let mut state = match snapshot {
         Some(state) => state,
-        None => {
-            let genesis = state::log::entry(conn, 0)?.context("the genesis is missing")?;
-            log::start(&genesis)?
-        }
+        None => state::log::beginning(conn)?,
     };
     if state.vault() != pins.vault {
         bail!("the log is that of vault {}, not of {}", state.vault().short(), pins.vault.short());

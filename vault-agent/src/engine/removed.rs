@@ -18,7 +18,7 @@ fn found(conn: &Connection) -> Result<Vec<Removed>> {
     let last = log::head(conn)?.map_or(0, |(seq, _)| seq);
     let mut all = Vec::new();
     // Machines sign no entry that takes one out.
-    log::by_owners(conn, last, |_, envelope| {
+    log::by_owners(conn, 0, last, |_, envelope| {
         let entry: Entry = parse_strict(&envelope.body).context("an entry of the own log")?;
         all.extend(entry.ops.iter().filter_map(|op| of(op, &entry)));
         Ok(())

@@ -11,12 +11,9 @@ use shared::path::SecretPath;
 use shared::wire::v1::audit::{AuditPage, AuditQuery};
 
 use super::chain::stands;
-use super::{Engine, acts, admins, audit, entries, exposure, holders, kept, removed, unfollowed};
+use super::{Engine, acts, admins, audit, checkpoint, entries, exposure, holders, kept, removed, unfollowed};
 use crate::state::peers;
-use machine::local::{
-    Acts, ActsQuery, Admins, Blast, Borne, Entries, EntriesQuery, Exposure, Holders, JoinList,
-    Kept, PastVersion, Removed, Sealed, VerifyFrom, VerifyStep, Vouched,
-};
+use machine::local::{Acts, ActsQuery, Admins, Blast, Borne, Compaction, Entries, EntriesQuery, Exposure, Holders, JoinList, Kept, PastVersion, Removed, Sealed, VerifyFrom, VerifyStep, Vouched};
 
 impl Engine {
     /// Asks the server for audit records.
@@ -56,6 +53,14 @@ impl Engine {
     /// If the database fails.
     pub async fn holders(&self, name: &str) -> Result<Holders> {
         holders::of(&self.parts, name).await
+    }
+
+    /// Tells what a checkpoint of the log as it is now would name, and how the newest one stands.
+    ///
+    /// # Errors
+    /// If the engine is closing.
+    pub async fn compaction(&self) -> Result<Compaction> {
+        checkpoint::tell(&self.parts).await
     }
 
     /// Tells every admin that ever was.

@@ -58,7 +58,9 @@ pub(super) async fn settle(parts: &Parts) -> Result<(), shared::error::Error> {
         folded.trusted.clone().filter(|trust| folded.state.server().contains(&trust.server))
     };
     let Some(Trust { at, .. }) = listed else { return Ok(()) };
-    if let Some((seq, head)) = at {
+    // Nobody can tell of an entry that a checkpoint stands for.
+    let begins = parts.ledger.read().begins;
+    if let Some((seq, head)) = at.filter(|(seq, _)| *seq > begins) {
         // A failure is looked into at the next catching up.
         let Ok(here) = parts.ledger.hash_at(seq).await else { return Ok(()) };
         if here != Some(head) {

@@ -2,12 +2,16 @@
 
 use std::num::TryFromIntError;
 
+use anyhow::Context as _;
+use host::store::checkpoint;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Params, Result, Row};
 use shared::hash::Hash;
 use shared::keys::Signature;
-use shared::log::State;
+use shared::log::{State, start};
 use shared::signed::Envelope;
+
+use super::schema::unwiped;
 
 /// Layout of the snapshot; another one is passed over.
 const FORMAT: u32 = 2;
@@ -128,10 +132,25 @@ pub fn head(conn: &Connection) -> Result<Option<(u64, Hash)>> {
     one(conn, "SELECT seq, hash FROM head", [], |row| Ok((unsigned(row, 0)?, hash(row, 1)?)))
 }
 
+/// Reads the hash of the entry `seq`: also where the log stands right behind a checkpoint, whose last
+/// entry it does not hold.
 pub fn hash_at(conn: &Connection, seq: u64) -> Result<Option<Hash>> {
     // A number that others claim and no row can have.
     let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
-    one(conn, "SELECT hash FROM log WHERE seq = ?1", [seq], |row| hash(row, 0))
+    let select = "SELECT hash FROM log WHERE seq = ?1 \
+                  UNION ALL SELECT hash FROM head WHERE seq = ?1 LIMIT 1";
+    one(conn, select, [seq], |row| hash(row, 0))
+}
+
+/// Drops all of it, and where it stands.
+pub fn clear(conn: &Connection) -> Result<()> {
+    run(conn, "DELETE FROM log", [])?;
+    run(conn, "DELETE FROM head", [])
+}
+
+/// Drops some of the entries that a checkpoint stands for; returns how many.
+pub fn drop_some(conn: &Connection) -> Result<usize> {
+    unwiped(conn, || checkpoint::drop_some(conn))
 }
 
 /// Drops the entries after `seq`.
@@ -142,6 +161,18 @@ pub fn cut(conn: &Connection, seq: u64) -> Result<()> {
 pub fn entry(conn: &Connection, seq: u64) -> Result<Option<Envelope>> {
     let select = "SELECT by, body, sig FROM log WHERE seq = ?1";
     one(conn, select, [number(seq)?], |row| envelope(row, 0))
+}
+
+/// Returns the state that the log begins after: a checkpoint's, else the genesis'.
+///
+/// # Errors
+/// If the genesis is missing, or what is stored does not verify.
+pub fn beginning(conn: &Connection) -> anyhow::Result<State> {
+    if let Some(state) = checkpoint::start(conn)? {
+        return Ok(state);
+    }
+    let genesis = entry(conn, 0)?.context("the genesis is missing")?;
+    Ok(start(&genesis)?)
 }
 
 /// Shows the entries after `after` to `each`, in order, until it fails.
@@ -159,17 +190,19 @@ pub fn replay(
     Ok(())
 }
 
-/// Shows the entries up to `upto` that an owner has signed, in order, until it fails.
+/// Shows the entries after `after` and up to `upto` that an owner has signed, in order, until it
+/// fails.
 pub fn by_owners(
     conn: &Connection,
+    after: u64,
     upto: u64,
     mut each: impl FnMut(u64, &Envelope) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut query = conn.prepare(
         "SELECT by, body, sig, seq FROM log \
-         WHERE seq BETWEEN 1 AND ?1 AND by NOT LIKE 'machine:%' ORDER BY seq",
+         WHERE seq > ?1 AND seq <= ?2 AND by NOT LIKE 'machine:%' ORDER BY seq",
     )?;
-    let mut rows = query.query([number(upto)?])?;
+    let mut rows = query.query([number(after)?, number(upto)?])?;
     while let Some(row) = rows.next()? {
         each(unsigned(row, 3)?, &envelope(row, 0)?)?;
     }

@@ -5,7 +5,6 @@ pub mod access;
 pub mod audit;
 pub mod blob;
 mod block;
-pub mod checkpoint;
 pub mod claim;
 pub mod copy;
 mod end;
@@ -22,6 +21,8 @@ pub mod segment;
 pub mod snapshot;
 mod transaction;
 mod writer;
+
+pub use host::store::checkpoint;
 
 pub use end::{AUDIT, End, may_read_audit};
 pub use reader::Reader;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::context::Global;
+use crate::owner::compact;
 use crate::print::{Format, table};
 use host::hint::{Exit, Failure};
 use host::shown::Shown;
@@ -23,7 +24,8 @@ Each change of the vault is one signed entry. This machine has verified all that
 Examples:
   vault log
   vault log -n 100
-  vault log show 12"
+  vault log show 12
+  vault log compact"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -36,6 +38,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Compact(compact::Args),
     /// Print one entry: what it did, who signed it, and what it re-encrypted
     Show {
         /// Its number, as `vault log` and the seq of an audit record say it; 0 is the genesis
@@ -49,17 +52,23 @@ fn number(text: &str) -> Result<u64, String> {
 }
 
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
-    match args.command {
+    match &args.command {
         None => list(global, args.count),
-        Some(Command::Show { entry }) => show(global, entry),
+        Some(Command::Show { entry }) => show(global, *entry),
+        Some(Command::Compact(args)) => compact::run(global, args),
     }
 }
 
 fn list(global: &Global, count: u64) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
-    let last = ask(&client, &EntriesQuery { limit: Some(1), ..EntriesQuery::default() })?.last;
-    let mut next = (last + 1).saturating_sub(count);
+    let Entries { last, begins, .. } =
+        ask(&client, &EntriesQuery { limit: Some(1), ..EntriesQuery::default() })?;
+    let wanted = (last + 1).saturating_sub(count);
+    let mut next = begins.map_or(wanted, |begins| wanted.max(begins + 1));
+    if let Some(begins) = begins.filter(|begins| wanted <= *begins) {
+        global.term.say(format!("{}: nothing is told of them", before(begins)));
+    }
     let mut lines = table::Growing::new(&["ENTRY", "TIME", "BY", "WHAT"]);
     let mut values = Vec::new();
     while next <= last {
@@ -112,10 +121,19 @@ fn show(global: &Global, number: u64) -> anyhow::Result<Exit> {
     let only = Some(number.to_string());
     let told = ask(&client, &EntriesQuery { only, whole: true, ..EntriesQuery::default() })?;
     let Some(entry) = told.entries.first() else {
+        if let Some(begins) = told.begins.filter(|begins| number <= *begins) {
+            let text = format!("entry {number} is gone: {}", before(begins));
+            return Err(Failure::remote(text).hint("`vault log` lists the newest").into());
+        }
         let text = format!("there is no entry {number}: the log ends with entry {}", told.last);
         return Err(Failure::remote(text).hint("`vault log` lists the newest").into());
     };
     global.show(format, || page(entry, told.last), &document(entry))
+}
+
+/// Says since where there are entries.
+fn before(begins: u64) -> String {
+    format!("the checkpoint at entry {} stands for those up to {begins}", begins + 1)
 }
 
 fn page(entry: &EntryTold, last: u64) -> Shown {

@@ -4,6 +4,7 @@ pub(crate) mod absolute;
 pub(crate) mod access;
 pub(crate) mod admin;
 mod answering;
+pub(crate) mod compact;
 mod first_contact;
 pub(crate) mod heal;
 pub(crate) mod init;

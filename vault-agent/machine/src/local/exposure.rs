@@ -28,6 +28,10 @@ pub struct Exposure {
     /// not read them, or does not hold their newest version.
     #[serde(default)]
     pub unsearched: u64,
+    /// The last entry that a checkpoint stands for, if one does: what was
+    /// encrypted to it before is known of the versions that were kept then only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<u64>,
 }
 
 /// A name that a machine bore.

@@ -85,6 +85,9 @@ pub struct Acts {
     pub acts: Vec<Act>,
     /// How many it signed before.
     pub earlier: u64,
+    /// The last entry that a checkpoint stands for, if one does: nothing is told of those up to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<u64>,
 }
 
 /// One entry.

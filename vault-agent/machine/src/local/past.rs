@@ -77,6 +77,10 @@ pub struct Blast {
     pub unsearched: u64,
     /// The machines that the versions were encrypted to, or that wrote them, as they came.
     pub hosts: Vec<ReachedHost>,
+    /// The last entry that a checkpoint stands for, if one does: of those
+    /// before only who could read the secret then is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<u64>,
 }
 
 /// A key whose value is older than the version that was asked for.

@@ -68,6 +68,9 @@ pub struct Entries {
     pub entries: Vec<EntryTold>,
     /// Number of the newest entry of the log.
     pub last: u64,
+    /// The last entry that a checkpoint stands for, if one does: nothing is told of those up to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<u64>,
 }
 
 /// One entry in words, with the names that machines bore then.

@@ -256,6 +256,11 @@ impl Client {
         Ok(Frames::new(expect(answer, StatusCode::OK).await?, follows))
     }
 
+    /// `GET /v1/checkpoint`.
+    pub async fn checkpoint(&self) -> Result<Shown, RemoteError> {
+        Shown::begin(self.ask(Method::GET, routes::CHECKPOINT, Bytes::new()).await?).await
+    }
+
     /// `POST /v1/log` with a request that was written before, so that it can be sent again, by a
     /// machine whose newest signed head is `last`. Whether the answer vouches for the entry is to
     /// be verified.

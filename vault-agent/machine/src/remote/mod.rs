@@ -2,24 +2,26 @@
 //! method per route. Connecting to the first of several addresses that answers, and noticing that
 //! the way to them may be another one. What answers mean for the vault is the engine's.
 
+mod checkpoint;
 mod client;
 mod frames;
 mod network;
 mod race;
 mod whole;
 
+pub use checkpoint::{Shown, Started, Unproven};
 pub use client::{Client, Way, connect, connect_to_any};
 pub use frames::Frames;
 pub use network::{Network, source};
 pub use race::{Race, Tried, Wave};
-pub use whole::{Unproven, WholeLog};
+pub use whole::WholeLog;
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use shared::error::{Code, Error};
 use shared::head::SignedHead;
-use shared::wire::v1::error::RESTORED;
+use shared::wire::v1::error::{COMPACTED, NO_CHECKPOINT, RESTORED};
 
 /// Why no connection came about.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -102,6 +104,16 @@ impl RemoteError {
             Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 429),
             Self::Conflict(_) | Self::Refused(_) => false,
         }
+    }
+
+    /// Tells whether a checkpoint stands for entries that were asked for.
+    pub fn is_compacted(&self) -> bool {
+        matches!(self, Self::Status { status: 410, code, .. } if code == COMPACTED)
+    }
+
+    /// Tells whether the log has no checkpoint.
+    pub fn is_without_checkpoint(&self) -> bool {
+        matches!(self, Self::Status { status: 404, code, .. } if code == NO_CHECKPOINT)
     }
 
     /// Tells whether the server was restored from a copy and waits for an owner.

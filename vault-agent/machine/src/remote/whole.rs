@@ -1,5 +1,6 @@
 //! The whole log of a server that is not believed yet, from the genesis on: for hosts that have
-//! none of it themselves.
+//! none of it themselves. Where a checkpoint stands for its beginning, an owner vouches for that
+//! whom the genesis names, or root has named since.
 
 use shared::error::{Code, Error};
 use shared::head::SignedHead;
@@ -7,31 +8,7 @@ use shared::log::{State, apply, start};
 use shared::signed::VaultId;
 use shared::wire::v1::log::{Frame, LogQuery};
 
-use super::{Client, RemoteError};
-
-/// Why a server is not believed.
-#[derive(Debug)]
-pub enum Unproven {
-    /// The connection broke first, or the log did not come whole: it may be asked again.
-    Lost(String),
-    /// It shows something else.
-    Refused(Error),
-}
-
-impl From<RemoteError> for Unproven {
-    fn from(fault: RemoteError) -> Self {
-        match fault {
-            RemoteError::Refused(error) => Self::Refused(error),
-            other => Self::Lost(other.to_string()),
-        }
-    }
-}
-
-impl From<Error> for Unproven {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
+use super::{Client, RemoteError, Unproven};
 
 /// A log that verifies from the genesis on, and the newest head that came with it, which is not
 /// verified yet.
@@ -48,7 +25,18 @@ impl WholeLog {
     /// If it is another vault's, does not verify, or does not come.
     pub async fn read(client: &Client, is_it: impl Fn(&VaultId) -> bool) -> Result<Self, Unproven> {
         let mut reader = Reader { is_it, state: None, head: None };
-        while reader.page(client).await? {}
+        loop {
+            match reader.page(client).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(Missed::Compacted) if reader.state.is_none() => reader.begin(client).await?,
+                Err(Missed::Compacted) => {
+                    let why = "the server's log begins later than it did";
+                    return Err(Unproven::Lost(why.to_owned()));
+                }
+                Err(Missed::Unproven(why)) => return Err(why),
+            }
+        }
         let Reader { state: Some(state), head: Some(head), .. } = reader else {
             return Err(Unproven::Lost("the server shows no log".to_owned()));
         };
@@ -73,6 +61,25 @@ impl WholeLog {
     }
 }
 
+/// Why a page did not come.
+enum Missed {
+    /// A checkpoint stands for it.
+    Compacted,
+    Unproven(Unproven),
+}
+
+impl From<RemoteError> for Missed {
+    fn from(fault: RemoteError) -> Self {
+        if fault.is_compacted() { Self::Compacted } else { Self::Unproven(fault.into()) }
+    }
+}
+
+impl From<Error> for Missed {
+    fn from(error: Error) -> Self {
+        Self::Unproven(error.into())
+    }
+}
+
 struct Reader<F> {
     is_it: F,
     state: Option<State>,
@@ -80,11 +87,19 @@ struct Reader<F> {
 }
 
 impl<F: Fn(&VaultId) -> bool> Reader<F> {
+    /// Begins after the server's newest checkpoint.
+    async fn begin(&mut self, client: &Client) -> Result<(), Unproven> {
+        let shown = client.checkpoint().await?;
+        self.state = Some(shown.believed(&self.is_it, None, None).await?.state);
+        Ok(())
+    }
+
     /// Reads a page; tells whether it brought anything.
-    async fn page(&mut self, client: &Client) -> Result<bool, Unproven> {
+    async fn page(&mut self, client: &Client) -> Result<bool, Missed> {
         let after = self.state.as_ref().map_or(0, State::seq);
         let is_first = self.state.is_none();
-        let mut frames = client.log(LogQuery { after, ..LogQuery::default() }, None).await?;
+        let query = LogQuery { after, ..LogQuery::default() };
+        let mut frames = client.log(query, None).await?;
         loop {
             let next = frames.next().await?;
             if next.is_empty() {

@@ -67,6 +67,7 @@ pub(in crate::engine) async fn of(parts: &Arc<Parts>, asked: Asked) -> Result<Bl
         unjudged,
         unsearched,
         hosts,
+        begins: parts.ledger.read().begins(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The lives of machines, as owners have signed them: their numbers, their names, and their end.
 
-use shared::log::{Entry, Number, Op, Rekey};
+use shared::log::{Entry, Machine, Number, Op, Rekey, State};
 use shared::name::Name;
 
 use crate::engine::removed;
@@ -29,6 +29,11 @@ impl Life {
         self.names.last().is_some_and(|last| last.name == *name)
     }
 
+    /// Tells whether it is one of the vault's now.
+    fn is_there(&self) -> bool {
+        self.removed.is_none() && self.names.last().is_some_and(|last| last.until.is_none())
+    }
+
     /// Returns the number that it bears, or bore last.
     pub(super) fn number(&self) -> Number {
         self.numbers.last().copied().unwrap_or_default()
@@ -36,6 +41,17 @@ impl Life {
 }
 
 impl Lives {
+    /// Returns those that a state tells of: the last name of each, and each number as one of its
+    /// own.
+    pub(super) fn of(state: &State) -> Self {
+        let life = |(number, machine): (&Number, &Machine)| {
+            let until = (!machine.active).then(|| state.time());
+            let borne = Borne { name: machine.name.clone(), since: machine.added, until };
+            Life { numbers: vec![*number], names: vec![borne], removed: None }
+        };
+        Self(state.machines().iter().map(life).collect())
+    }
+
     /// Takes up what an entry does to machines.
     pub(super) fn step(&mut self, entry: &Entry) {
         let time = entry.time;
@@ -76,7 +92,7 @@ impl Lives {
         }
         let name = asked.parse().ok()?;
         let last = |is: &dyn Fn(&Life) -> bool| self.0.iter().rev().find(|life| is(life));
-        last(&|life| life.removed.is_none() && life.is_called(&name))
+        last(&|life| life.is_there() && life.is_called(&name))
             .or_else(|| last(&|life| life.is_called(&name)))
             .or_else(|| last(&|life| life.bore(&name)))
     }

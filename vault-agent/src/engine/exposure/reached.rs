@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use host::store::checkpoint;
 use rusqlite::Connection;
 use shared::grant::Grants;
-use shared::log::{Entry, Number, Op, Put, Rekey};
+use shared::log::{Entry, Number, Op, Put, Rekey, Secret, State, Version};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::parse_strict;
@@ -24,8 +25,10 @@ pub(super) fn by(
     versions: BTreeSet<u64>,
 ) -> Result<Vec<ReachedHost>> {
     let mut walk = Walk { path, versions, active: BTreeMap::new(), found: BTreeMap::new() };
-    let mut lives = Lives::default();
-    log::replay(conn, 0, |_, envelope| {
+    let begin = checkpoint::start(conn)?;
+    let mut lives = begin.as_ref().map(Lives::of).unwrap_or_default();
+    begin.iter().for_each(|state| walk.begin(state));
+    log::replay(conn, begin.as_ref().map_or(0, State::seq), |_, envelope| {
         let entry = parse_strict(&envelope.body)?;
         lives.step(&entry);
         walk.step(entry);
@@ -43,6 +46,21 @@ struct Walk {
 }
 
 impl Walk {
+    /// Begins with a state: whoever could read the secret there counts.
+    fn begin(&mut self, state: &State) {
+        let active = state.machines().iter().filter(|(_, machine)| machine.active);
+        self.active = active
+            .map(|(number, machine)| (*number, (machine.name.clone(), machine.read.clone())))
+            .collect();
+        let path = self.path.clone();
+        let versions = state.secret(&path).into_iter().flat_map(Secret::versions);
+        for (ver, Version { by, created, blob, size, commit, readers, .. }) in versions {
+            let (path, blob, size) = (path.clone(), *blob, *size);
+            let put = Put { path, ver, blob, size, commit: *commit, readers: *readers };
+            self.note(&put, Some(by), *created);
+        }
+    }
+
     fn step(&mut self, Entry { by, time, ops, .. }: Entry) {
         for op in ops {
             match op {

@@ -3,11 +3,12 @@
 
 use anyhow::{Context as _, Result, bail};
 use host::hint::Failure;
+use host::store::checkpoint;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::log;
 use shared::signed::Envelope;
-use shared::wire::v1::log::AdoptRequest;
+use shared::wire::v1::log::{AdoptRequest, Before};
 
 use crate::engine::parts::Parts;
 use crate::state;
@@ -28,8 +29,9 @@ pub(in crate::engine) async fn adopt(parts: &Parts, claim: Hash) -> Result<()> {
         bail!(Failure::local("no new server is vouched for on this host"))
     };
     let client = reach(parts, &trust).await?;
-    let (genesis, entries) = records(parts).await?;
-    match client.adopt(&AdoptRequest { claim, genesis, entries }).await {
+    let Records { genesis, before, entries } = records(parts).await?;
+    let size = before.as_ref().map_or(0, |before| before.state.len());
+    match client.adopt(&AdoptRequest { claim, genesis, entries, before }).await {
         Ok(()) => {}
         Err(RemoteError::Refused(why)) if why.code == Code::Claim => {
             let why =
@@ -39,6 +41,14 @@ pub(in crate::engine) async fn adopt(parts: &Parts, claim: Hash) -> Result<()> {
                     "`vault-server init --adopt`, run again on its host, prints another line"
                 )
             )
+        }
+        Err(RemoteError::Status { status: 413, .. }) => {
+            let way = format!(
+                "set `body_bytes` under `[limits]` in its server.toml to {} or more, restart it, and \
+                 run this again",
+                size.saturating_mul(2)
+            );
+            bail!(Failure::remote("the server takes no request as large as the vault").hint(way))
         }
         Err(why) => return Err(why).context("the server does not take the vault"),
     }
@@ -58,15 +68,32 @@ async fn reach(parts: &Parts, trust: &Trust) -> Result<Client> {
     bail!(Failure::remote(why).hint("start `vault-server run` there, and open its port"))
 }
 
-/// Reads the own log from its genesis to the entry that adds this machine.
-async fn records(parts: &Parts) -> Result<(Envelope, Vec<Envelope>)> {
+/// The first records of a vault.
+struct Records {
+    genesis: Envelope,
+    /// What a checkpoint stands for.
+    before: Option<Before>,
+    entries: Vec<Envelope>,
+}
+
+/// Reads the own log from where it begins to the entry that adds this machine.
+async fn records(parts: &Parts) -> Result<Records> {
     let end = parts.ledger.read().state.seq();
-    let genesis = parts.store.read(|conn| state::log::entry(conn, 0)).await?;
+    let begun = parts.store.read(|conn| {
+        let begins = checkpoint::dropped(conn)?;
+        Ok((state::log::entry(conn, 0)?, checkpoint::owners(conn, begins)?, checkpoint::start(conn)))
+    });
+    let (genesis, owners, begin) = begun.await?;
     let genesis = genesis.context("this machine has no log yet")?;
-    let mut state = log::start(&genesis)?;
+    let begin = begin?;
+    let before = begin.as_ref().map(|state| {
+        let rows = state.rows().map(|row| String::from_utf8_lossy(&row).into_owned());
+        Before { owners, state: rows.collect() }
+    });
+    let mut state = begin.map_or_else(|| log::start(&genesis), Ok)?;
     let (mut entries, mut bytes) = (Vec::new(), 0);
     let own = parts.own.keys.sign.verify_key();
-    for seq in 1..=end {
+    for seq in state.seq() + 1..=end {
         let entry = parts.store.read(move |conn| state::log::entry(conn, seq)).await?;
         let entry =
             entry.with_context(|| format!("entry {seq} is missing in this machine's log"))?;
@@ -74,7 +101,7 @@ async fn records(parts: &Parts) -> Result<(Envelope, Vec<Envelope>)> {
         log::apply(&mut state, &entry).map_err(shared::error::Error::from)?;
         entries.push(entry);
         if state.machine_by_key(own.as_bytes()).is_some() {
-            return Ok((genesis, entries));
+            return Ok(Records { genesis, before, entries });
         }
         if bytes > MOST {
             break;

@@ -76,13 +76,24 @@ impl Ledger {
         branch: Branch,
         decide: impl FnOnce(&Leaving<'_>) -> Result<(), Error> + Send + 'static,
     ) -> Result<Result<Left, Error>, Failure> {
+        self.exchange(move |own, conn| own.leave(conn, branch, decide)).await
+    }
+
+    /// Puts another state into the place of the present one, with what `make` writes for it; tells
+    /// what `make` tells, once it is on disk. It names the entries that are void then, too.
+    pub(super) async fn exchange<T: Send + 'static>(
+        self: &Arc<Self>,
+        make: impl FnOnce(&Self, &Connection) -> Result<(Folded, T, Vec<Hash>), Stopped>
+        + Send
+        + 'static,
+    ) -> Result<Result<T, Error>, Failure> {
         let (answer, answered) = oneshot::channel();
         let own = Arc::clone(self);
         let job = move |open: Result<&mut Database, Failure>| match open
             .map_err(Stopped::Database)
-            .and_then(|conn| own.leave(conn, branch, decide))
+            .and_then(|conn| make(&own, conn))
         {
-            Ok((folded, left, void)) => {
+            Ok((folded, told, void)) => {
                 let commit = folded.commit.clone();
                 let before = std::mem::replace(&mut *own.write(), folded);
                 own.applied.send_replace(());
@@ -94,7 +105,7 @@ impl Ledger {
                     commit.end(result.is_ok());
                     own.applied.send_replace(());
                     own.ticks.send_replace(());
-                    let _ = answer.send(result.map(|()| Ok(left)));
+                    let _ = answer.send(result.map(|()| Ok(told)));
                 }))
             }
             Err(Stopped::Refused(error)) => {
@@ -120,7 +131,7 @@ impl Ledger {
         decide: impl FnOnce(&Leaving<'_>) -> Result<(), Error>,
     ) -> Result<(Folded, Left, Vec<Hash>), Stopped> {
         let Branch { own, common, entries: branch, head } = branch;
-        let (held, readers, overs, pinned, trusted, lost) = {
+        let (held, readers, overs, pinned, trusted, begins, lost) = {
             let folded = self.read();
             if !folded.born || folded.state.place() != own || common > own.seq {
                 return Err(Code::Prev.because("the log has moved on meanwhile").into());
@@ -140,6 +151,7 @@ impl Ledger {
                 folded.overs + 1,
                 folded.pinned.clone(),
                 folded.trusted.clone(),
+                folded.begins,
                 lost,
             )
         };
@@ -159,6 +171,7 @@ impl Ledger {
             commit,
             aside,
             overs,
+            begins,
         };
         self.apply_branch(conn, &mut folded, &branch, head)?;
         let unsent = void(conn, &folded.state)?;
@@ -215,7 +228,7 @@ impl Ledger {
     }
 
     /// Drops the ciphertext of what is not newest any more, and what must not be retained.
-    fn tend_all(&self, conn: &Connection, folded: &mut Folded) -> Result<(), Stopped> {
+    pub(super) fn tend_all(&self, conn: &Connection, folded: &mut Folded) -> Result<(), Stopped> {
         let held: Vec<(SecretPath, Hash)> =
             folded.held.iter().map(|(path, blob)| (path.clone(), *blob)).collect();
         for (path, blob) in held {
@@ -236,7 +249,7 @@ impl Ledger {
 }
 
 /// Drops the entries that wait for an answer and can never stand in this log.
-fn void(conn: &Connection, state: &State) -> Result<Vec<SetAside>, Stopped> {
+pub(super) fn void(conn: &Connection, state: &State) -> Result<Vec<SetAside>, Stopped> {
     let mut void = Vec::new();
     for hash in state::pending::list(conn)? {
         let request = state::pending::load(conn, hash)?.unwrap_or_default();
@@ -325,8 +338,15 @@ pub(in crate::engine) fn fold(conn: &Connection, to: u64) -> Result<State, Error
     let snapshot = state::log::snapshot(conn).map_err(failed)?;
     let mut state = match snapshot.filter(|state| state.seq() <= to) {
         Some(state) => state,
-        None => log::start(&record(0)?)?,
+        None => {
+            let begin = state::log::beginning(conn);
+            begin.map_err(|why| Code::Missing.because(format!("the own log: {why:#}")))?
+        }
     };
+    if state.seq() > to {
+        let why = format!("entry {to} of the own log, which begins after {}", state.seq());
+        return Err(Code::Missing.because(why));
+    }
     for seq in state.seq() + 1..=to {
         log::apply(&mut state, &record(seq)?).map_err(Error::from)?;
     }

@@ -32,7 +32,7 @@ async fn what_still_holds_is_named_with_what_takes_it_back() {
     world.act(vec![grant(&world, "vps", &["*"])]);
     let number = world.number("vps");
     world.act(vec![Op::MachineRename { number, to: name("web") }]);
-    let Acts { acts, earlier } = told(&world, &home).await;
+    let Acts { acts, earlier, .. } = told(&world, &home).await;
     assert_eq!((acts.len(), earlier), (4, 0));
     assert_eq!(acts[1].what, ["added vps: reads secret/a,secret/b c, writes -"]);
     assert_eq!(back(&acts[1]), ["vault machine remove web"]);

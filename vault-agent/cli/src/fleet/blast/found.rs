@@ -65,7 +65,7 @@ impl Found {
 
     /// Says what nobody here can know.
     pub(super) fn notes(&self) -> Vec<String> {
-        let Blast { path, older, unjudged, unsearched, .. } = &self.blast;
+        let Blast { path, older, unjudged, unsearched, begins, .. } = &self.blast;
         let mut notes = Vec::new();
         if let Some(first) = older.first() {
             let named: Vec<String> =
@@ -87,6 +87,12 @@ impl Found {
             let secrets = if *unsearched == 1 { "secret was" } else { "secrets were" };
             notes.push(format!(
                 "{unsearched} {secrets} not looked through for copies: they are not on this host"
+            ));
+        }
+        if let Some(begins) = begins {
+            notes.push(format!(
+                "whom it was encrypted to before entry {begins} is not known, but for those who \
+                 could read it then: a checkpoint stands for the log up to there"
             ));
         }
         notes.extend(self.told.notes("who had and who read it"));

@@ -112,6 +112,7 @@ pub(super) fn document(found: &Found) -> Value {
         unread,
         unjudged,
         unsearched,
+        begins,
         ..
     } = &found.blast;
     let version = |PastVersion { ver, by, time, .. }: &PastVersion| json!({ "version": ver, "by": by, "time": time.to_string() });
@@ -124,7 +125,7 @@ pub(super) fn document(found: &Found) -> Value {
         "versions": versions.iter().map(version).collect::<Vec<_>>(),
         "keys": keys.iter().map(key).collect::<Vec<_>>(),
         "older": older, "issuer": issuer, "unread": unread, "unjudged": unjudged,
-        "unsearched": unsearched,
+        "unsearched": unsearched, "begins": begins,
         "hosts": found.hosts.iter().map(host).collect::<Vec<_>>(),
         "steps": steps.collect::<Vec<_>>(),
         "in_use": found.is_in_use(),

@@ -93,9 +93,11 @@ fn keys(in_use: usize, all: usize) -> String {
 
 /// Says how the machine stands in the vault.
 fn standing(exposure: &Exposure) -> Vec<String> {
-    let Exposure { number, names, removed, namesakes, .. } = exposure;
+    let Exposure { number, names, removed, namesakes, begins, .. } = exposure;
+    let is_gone = names.last().is_some_and(|borne| borne.until.is_some());
     let name = names.last().map_or("-", |borne| borne.name.as_str());
     let mut lines = vec![match removed {
+        None if is_gone => format!("`{name}` (number {number}) is no machine of this vault any more"),
         None => format!("`{name}` (number {number}) is a machine of this vault"),
         Some(Removed { entry, time, by, reason, .. }) => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
@@ -106,6 +108,12 @@ fn standing(exposure: &Exposure) -> Vec<String> {
     let before: Vec<String> = before.map(|borne| format!("`{}`", borne.name)).collect();
     if !before.is_empty() {
         lines.push(format!("it was called {} before", before.join(", ")));
+    }
+    if let Some(begins) = begins {
+        lines.push(format!(
+            "a checkpoint stands for the log up to entry {begins}: what it could read before is \
+             known of the versions that were kept then only"
+        ));
     }
     for other in namesakes {
         lines.push(format!("another machine bore that name: `vault machine exposed {other}`"));
@@ -196,7 +204,7 @@ fn shown(rows: &[Row<'_>], reads: &Reads) -> Shown {
 
 /// Returns what scripts read.
 fn document(exposure: &Exposure, rows: &[Row<'_>], reads: &Reads, left: usize) -> Value {
-    let Exposure { number, names, removed, namesakes, unsearched, .. } = exposure;
+    let Exposure { number, names, removed, namesakes, unsearched, begins, .. } = exposure;
     let name = |borne: &Borne| {
         json!({
             "name": borne.name, "since": borne.since.to_string(),
@@ -226,7 +234,7 @@ fn document(exposure: &Exposure, rows: &[Row<'_>], reads: &Reads, left: usize) -
         "machine": names.last().map(|borne| &borne.name), "number": number,
         "names": names.iter().map(name).collect::<Vec<_>>(), "removed": removed,
         "namesakes": namesakes, "keys": keys.collect::<Vec<_>>(), "left": left,
-        "unsearched": unsearched,
+        "unsearched": unsearched, "begins": begins,
         "reads_unknown": reads.unknown,
         "reads_known_since": reads.known_since.map(|at| at.to_string()),
     })
@@ -377,6 +385,7 @@ mod tests {
             namesakes: vec![4],
             secrets,
             unsearched: u64::from(left),
+            begins: None,
         }
     }
 

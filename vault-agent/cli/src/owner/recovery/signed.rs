@@ -22,11 +22,16 @@ pub(super) fn show(global: &Global, who: &str, key: &VerifyKey) -> Result<()> {
 fn list(global: &Global, who: &str, key: &VerifyKey) -> Result<()> {
     let since = Time::from_micros(global.now().as_micros().saturating_sub(DAYS * DAY));
     let query = [("key", key.to_string()), ("since", since.as_micros().to_string())];
-    let Acts { acts, earlier } = global.client()?.get(ACTS, &query)?;
+    let Acts { acts, earlier, begins } = global.client()?.get(ACTS, &query)?;
     let before = match earlier {
         0 => String::new(),
         n => format!(" ({n} before that: `vault log`)"),
     };
+    if let Some(begins) = begins {
+        global.term.say(format!(
+            "what `{who}` signed up to entry {begins} is not known: a checkpoint stands for it"
+        ));
+    }
     if acts.is_empty() {
         global.term.say(format!("`{who}` signed nothing in the last {DAYS} days{before}"));
         return Ok(());

@@ -231,6 +231,38 @@ impl<A: Agent> Owner<'_, A> {
         Ok(signed.unwrap_or(Signed::Done(done)))
     }
 
+    /// Carries out one entry that `build` makes of the log as it is: shows the first, asks, and
+    /// signs. Where others wrote meanwhile it is made anew, and nobody is asked again: it says the
+    /// same of another place.
+    ///
+    /// # Errors
+    /// If nobody can be asked, the key does not unlock, or the entry is refused.
+    pub fn sign_newest(
+        &self,
+        machines: &Machines,
+        mut build: impl FnMut() -> Result<Entry>,
+    ) -> Result<Signed> {
+        let mut next = || {
+            let entry = build()?;
+            let body = serde_json::to_vec(&entry).context("writing an entry as JSON")?;
+            Ok::<_, anyhow::Error>(Checked { entry, body })
+        };
+        let mut checked = next()?;
+        if !self.agreed(std::slice::from_ref(&checked), machines, false)? {
+            return Ok(Signed::Declined);
+        }
+        let mut key = self.signer.open(self.pins.vault)?;
+        for _ in 0..TRIES {
+            let envelope = key.sign(&checked);
+            if let Some(done) = self.agent.submit(&SubmitRequest { envelope })? {
+                key.passed(&checked);
+                return Ok(Signed::Done(done));
+            }
+            checked = next()?;
+        }
+        Err(faster().into())
+    }
+
     /// Has the operations prepared, agreed to, signed and submitted, again where others wrote
     /// meanwhile; `first` may be in the log already, and was agreed to. `None` if somebody has
     /// changed what they replace.
@@ -292,10 +324,7 @@ impl<A: Agent> Owner<'_, A> {
                 None => {}
             }
         }
-        bail!(
-            Failure::remote("the log moves on faster than it can be signed for")
-                .hint("try again when fewer changes are being made")
-        )
+        Err(faster().into())
     }
 
     /// Has the agent prepare, and checks that it prepared just that; tells whether re-encryptions
@@ -378,6 +407,12 @@ impl<A: Agent> Owner<'_, A> {
         }
         Ok((any, true))
     }
+}
+
+/// Says that others write too often.
+fn faster() -> Failure {
+    Failure::remote("the log moves on faster than it can be signed for")
+        .hint("try again when fewer changes are being made")
 }
 
 /// Says that somebody is no owner, or none any more.

@@ -1,13 +1,14 @@
-//! Table `checkpoint`: the states that checkpoints name, and dropping the entries of the log that
-//! one stands for. When that may be is decided in `vault`. Never dropped are the genesis and the
-//! entries by which root has changed who the owners are.
+//! What both databases keep of checkpoints, in the tables `checkpoint` and `checkpoint_piece`: the
+//! states that they name; and dropping the entries of the table `log` that one stands for. When that
+//! may be is decided above. Never dropped are the genesis and the entries by which root has changed
+//! who the owners are.
 
 use anyhow::{Context as _, Result, bail};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use shared::hash::Hash;
+use shared::keys::Signature;
 use shared::log::{Checkpoint, Entry, Owners, State, StateReader};
 use shared::signed::Envelope;
-
-use super::{hash, int, log, nat};
 
 /// Bytes of a piece, some row more or less.
 const PIECE: usize = 64 << 10;
@@ -37,6 +38,25 @@ pub fn save(conn: &Connection, state: &State, named: Checkpoint) -> rusqlite::Re
     if piece.is_empty() { Ok(()) } else { save_piece(conn, named.seq, n, &piece) }
 }
 
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn nat(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+}
+
+/// Reads `by, body, sig`.
+fn envelope(row: &Row<'_>) -> rusqlite::Result<Envelope> {
+    let by: String = row.get(0)?;
+    let damaged = |why: shared::error::Error| {
+        let kind = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(why))
+    };
+    let (by, sig) = (by.parse().map_err(damaged)?, row.get(2)?);
+    Ok(Envelope { by, body: row.get(1)?, sig: Signature::from_bytes(sig) })
+}
+
 fn save_piece(conn: &Connection, seq: u64, n: u64, piece: &[u8]) -> rusqlite::Result<()> {
     conn.prepare_cached("INSERT INTO checkpoint_piece (seq, n, bytes) VALUES (?1, ?2, ?3)")?
         .execute(params![int(seq), int(n), piece])
@@ -54,7 +74,8 @@ fn forget(conn: &Connection, which: &'static str) -> rusqlite::Result<()> {
 fn one(conn: &Connection, select: &'static str) -> rusqlite::Result<Option<Checkpoint>> {
     conn.prepare_cached(select)?
         .query_row([], |row| {
-            Ok(Checkpoint { seq: nat(row.get(0)?), state: hash(row, 1)?, size: nat(row.get(2)?) })
+            let state = Hash::from_bytes(row.get(1)?);
+            Ok(Checkpoint { seq: nat(row, 0)?, state, size: nat(row, 2)? })
         })
         .optional()
 }
@@ -112,7 +133,8 @@ pub fn start(conn: &Connection) -> Result<Option<State>> {
         reader.take(row.get_ref(0)?.as_blob()?).with_context(damaged)?;
     }
     let state = reader.finish().with_context(damaged)?;
-    if log::hash_at(conn, 0)? != Some(state.vault()) {
+    let genesis = conn.query_row("SELECT hash FROM log WHERE seq = 0", [], |row| row.get(0));
+    if genesis.optional()?.map(Hash::from_bytes) != Some(state.vault()) {
         bail!("the genesis is missing, or another vault's than the checkpoint");
     }
     Ok(Some(state))
@@ -123,14 +145,18 @@ pub fn start(conn: &Connection) -> Result<Option<State>> {
 pub fn begin_after(conn: &Connection, seq: u64) -> rusqlite::Result<()> {
     conn.execute("UPDATE checkpoint SET begins = (seq = ?1)", [int(seq)])?;
     forget(conn, "begins = 0")?;
-    let mut query = conn.prepare("SELECT seq FROM log WHERE by = 'root' AND seq BETWEEN 1 AND ?1")?;
-    let by_root: Vec<i64> =
-        query.query_map([int(seq)], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    for at in by_root {
-        let stored = log::at(conn, nat(at))?;
-        if !stored.is_some_and(|stored| changes_owners(&stored.envelope)) {
-            conn.execute("DELETE FROM log WHERE seq = ?1", [at])?;
+    let mut query = conn.prepare(
+        "SELECT by, body, sig, seq FROM log WHERE by = 'root' AND seq BETWEEN 1 AND ?1",
+    )?;
+    let mut rows = query.query([int(seq)])?;
+    let mut others = Vec::new();
+    while let Some(row) = rows.next()? {
+        if !changes_owners(&envelope(row)?) {
+            others.push(row.get::<_, i64>(3)?);
         }
+    }
+    for at in others {
+        conn.execute("DELETE FROM log WHERE seq = ?1", [at])?;
     }
     Ok(())
 }
@@ -155,18 +181,10 @@ pub fn drop_some(conn: &Connection) -> rusqlite::Result<usize> {
 /// Returns the entries up to `seq` by which root has changed who the owners are.
 pub fn owners(conn: &Connection, seq: u64) -> rusqlite::Result<Vec<Envelope>> {
     let mut query = conn.prepare_cached(
-        "SELECT seq, hash, by, body, sig FROM log WHERE by = 'root' AND seq BETWEEN 1 AND ?1
-         ORDER BY seq",
+        "SELECT by, body, sig FROM log WHERE by = 'root' AND seq BETWEEN 1 AND ?1 ORDER BY seq",
     )?;
-    let by_root = query.query_map([int(seq)], log::read)?;
-    let mut owners = Vec::new();
-    for stored in by_root {
-        let envelope = stored?.envelope;
-        if changes_owners(&envelope) {
-            owners.push(envelope);
-        }
-    }
-    Ok(owners)
+    let by_root = query.query_map([int(seq)], envelope)?;
+    by_root.filter(|one| one.as_ref().map_or(true, changes_owners)).collect()
 }
 
 /// Has a log that is new here begin after `state`.
