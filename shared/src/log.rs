@@ -20,8 +20,8 @@ pub use apply::{Applied, Refused, apply, attempt, start};
 pub use canonical::StateReader;
 pub use custom::Custom;
 pub use entry::{
-    Access, Address, Checkpoint, DELETE_NEVER, Entry, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Resume,
-    Versions,
+    Access, Address, Checkpoint, DELETE_NEVER, Entry, MetaSet, MountSet, NewMachine, Op, Put,
+    Rekey, Resume, Versions,
 };
 pub use genesis::Genesis;
 pub use owners::Owners;

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bare;
+mod compacted;
 mod daemons;
 mod fleet;
 mod hooks;
@@ -48,6 +49,7 @@ const SECTIONS: &[Section] = &[
     ("fold", "The log", trust::fold),
     ("audit", "A million audit records", audit::figures),
     ("startup", "Starting over a long log", startup::figures),
+    ("compacted", "A log of a million entries, from its checkpoint", compacted::figures),
     ("open", "Blobs", trust::open),
     ("scan", "Looking for values in files", scan::figures),
 ];

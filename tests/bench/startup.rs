@@ -30,7 +30,7 @@ pub fn figures() -> Vec<Row> {
     rtx.target(&["secret/bench/key-7"]);
     rtx.stop();
     stop_server(&mut world);
-    let seq = lengthen(&world, &rtx);
+    let seq = lengthen(&world, &rtx, ENTRIES);
 
     let server_cold = timed(|| world.start());
     stop_server(&mut world);
@@ -58,13 +58,13 @@ pub fn figures() -> Vec<Row> {
     ]
 }
 
-fn timed(work: impl FnOnce()) -> Duration {
+pub fn timed(work: impl FnOnce()) -> Duration {
     let begun = Instant::now();
     work();
     begun.elapsed()
 }
 
-fn stop_server(world: &mut World) {
+pub fn stop_server(world: &mut World) {
     assert!(world.server.take().unwrap().stop(), "the server stops well");
 }
 
@@ -81,7 +81,7 @@ fn forget_snapshot(host: &Host) {
 
 /// Writes entries as if the machine had posted them, the blob of every newest version with them;
 /// returns the last number.
-fn lengthen(world: &World, host: &Host) -> u64 {
+pub fn lengthen(world: &World, host: &Host, entries: u64) -> u64 {
     let paths = Paths::resolve(Some(host.state()), None).unwrap();
     let key = MachineKeys::load(&paths).unwrap().sign;
     let conn = Connection::open(world.data().join("vault.db")).unwrap();
@@ -91,11 +91,11 @@ fn lengthen(world: &World, host: &Host) -> u64 {
     conn.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
     let tx = conn.unchecked_transaction().unwrap();
     let (mut seq, mut prev) = (state.seq(), state.head());
-    for n in 0..ENTRIES - state.seq() {
+    for n in 0..entries - state.seq() {
         seq += 1;
         let path: SecretPath = format!("secret/bench/key-{}", n % SECRETS).parse().unwrap();
         let ver = n / SECRETS + 1;
-        let is_newest = n + SECRETS >= ENTRIES - state.seq();
+        let is_newest = n + SECRETS >= entries - state.seq();
         let put = put(&state, &tx, &path, ver, is_newest.then_some(seq));
         let entry = Entry { seq, prev, time: Time::from_micros(n), by: by.clone(), ops: vec![put] };
         prev = store(&tx, &key, state.vault(), &entry);
@@ -104,7 +104,7 @@ fn lengthen(world: &World, host: &Host) -> u64 {
     seq
 }
 
-fn fold(conn: &Connection) -> State {
+pub fn fold(conn: &Connection) -> State {
     let mut query = conn.prepare("SELECT by, body, sig FROM log ORDER BY seq").unwrap();
     let envelopes = query.query_map([], |row| {
         let by: String = row.get(0)?;
@@ -153,7 +153,7 @@ fn put(state: &State, conn: &Connection, path: &SecretPath, ver: u64, stored: Op
     Op::Put(Put { path: path.clone(), ver, blob: sealed.id, size, commit: sealed.commit, readers })
 }
 
-fn store(conn: &Connection, key: &SignKey, vault: Hash, entry: &Entry) -> Hash {
+pub fn store(conn: &Connection, key: &SignKey, vault: Hash, entry: &Entry) -> Hash {
     let purpose = Purpose::Entry(vault);
     let envelope = Envelope::sign(key, entry.by.clone(), purpose, entry).unwrap();
     let hash = envelope.hash(purpose);

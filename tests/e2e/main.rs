@@ -12,6 +12,7 @@ mod backup;
 mod bad_input;
 mod burnt;
 mod canary;
+mod compact;
 mod completion;
 mod compose;
 mod configuration;

@@ -6,6 +6,7 @@
 
 mod answers;
 mod blobs;
+mod checkpoints;
 mod heads;
 mod reports;
 mod streams;
@@ -31,7 +32,8 @@ const LASTING: [&str; 2] = ["E_FORK", "E_AUDIT_REWRITTEN"];
 
 /// Every lie.
 pub fn all() -> impl Iterator<Item = &'static Lie> {
-    let all = [answers::LIES, streams::LIES, heads::LIES, blobs::LIES, reports::LIES];
+    let all =
+        [answers::LIES, streams::LIES, heads::LIES, blobs::LIES, reports::LIES, checkpoints::LIES];
     all.into_iter().flatten()
 }
 

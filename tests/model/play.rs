@@ -9,8 +9,8 @@ use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::keys::{Identity, Recipient, SignKey, Signature, VerifyKey};
 use shared::log::{
-    self, Access, Checkpoint, Deletion, Entry, Genesis, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Resume,
-    State, Versions,
+    self, Access, Checkpoint, Deletion, Entry, Genesis, MetaSet, MountSet, NewMachine, Op, Put,
+    Rekey, Resume, State, Versions,
 };
 use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose};

@@ -388,7 +388,8 @@ impl State {
         let kept = secret.kept() as u64;
         let numbered = secret.last.checked_sub(secret.base).is_some_and(|own| kept <= own);
         let sized = |size: u64| size > 0 && size <= limits::BLOB as u64;
-        if !numbered || kept > limits::VERSIONS || !secret.versions().all(|(_, it)| sized(it.size)) {
+        if !numbered || kept > limits::VERSIONS || !secret.versions().all(|(_, it)| sized(it.size))
+        {
             return Err(Code::Limits.because(format!("versions of `{path}`")));
         }
         self.secrets.insert(path, secret);
@@ -460,8 +461,7 @@ mod tests {
     #[test]
     fn other_spellings_orders_and_counts_are_refused() {
         let state = founded();
-        let rows: Vec<String> =
-            state.rows().map(|row| String::from_utf8(row).unwrap()).collect();
+        let rows: Vec<String> = state.rows().map(|row| String::from_utf8(row).unwrap()).collect();
         let refused = |rows: &[String], code: Code| {
             let bytes = rows.concat();
             let fault = read(bytes.as_bytes(), 0).err().map(|error| error.code);

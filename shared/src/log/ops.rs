@@ -449,9 +449,8 @@ impl Secret {
 
 /// Checks Vault's limits on custom metadata.
 pub(super) fn check_custom(path: &SecretPath, custom: &BTreeMap<String, String>) -> Result<()> {
-    let refuse = |why: String| {
-        Err(Code::Limits.because(format!("custom metadata of `{path}`: {why}")))
-    };
+    let refuse =
+        |why: String| Err(Code::Limits.because(format!("custom metadata of `{path}`: {why}")));
     if custom.len() > limits::CUSTOM_KEYS {
         return refuse(format!("{} keys, 64 at most", custom.len()));
     }

@@ -74,16 +74,15 @@ impl Owners {
             Some(Op::Checkpoint(named)) if named.seq.checked_add(1) == Some(entry.seq) => {
                 Ok(*named)
             }
-            Some(_) | None => {
-                Err(Code::Checkpoint.because(format!("entry {} is none", entry.seq)))
-            }
+            Some(_) | None => Err(Code::Checkpoint.because(format!("entry {} is none", entry.seq))),
         }
     }
 
     /// Returns what an entry vouches for, if one of them has signed it.
     ///
     /// # Errors
-    /// `E_UNKNOWN_ACTOR`, `E_BADSIG`, `E_PARSE`, `E_ACTOR`; `E_CHECKPOINT` if it is no checkpoint.
+    /// `E_BADSIG`, `E_PARSE`, `E_ACTOR`; `E_CHECKPOINT` if it is no checkpoint, or nobody's who is
+    /// known.
     pub fn vouched(&self, envelope: &Envelope) -> Result<Checkpoint> {
         envelope.check_size(limits::BODY, "body")?;
         let key = match &envelope.by {
@@ -91,7 +90,10 @@ impl Owners {
             Actor::Admin(name) => self.admins.get(name),
             Actor::Machine(_) => None,
         };
-        let unknown = || Code::UnknownActor.because(format!("a checkpoint by `{}`", envelope.by));
+        let unknown = || {
+            let why = format!("one by `{}`, who is no owner that is known here", envelope.by);
+            Code::Checkpoint.because(why)
+        };
         envelope.verify(key.ok_or_else(unknown)?, Purpose::Entry(self.vault))?;
         let entry: Entry = envelope.parse()?;
         if entry.by != envelope.by {

@@ -255,6 +255,11 @@ impl State {
         until.map_or(self.vault, |resumed| resumed.epoch)
     }
 
+    /// Returns the newest checkpoint.
+    pub const fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoint
+    }
+
     /// Returns where the log ends.
     pub fn place(&self) -> Head {
         Head { epoch: self.epoch(), seq: self.seq, head: self.head }

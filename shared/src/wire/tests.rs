@@ -14,11 +14,11 @@ use crate::signed::Envelope;
 use crate::time::Time;
 
 use super::v1::audit::{AccessReply, AccessRequest, AuditPage, LeavesPage};
+use super::v1::checkpoint::Vouched;
 use super::v1::clone::CloneNotice;
 use super::v1::error::ErrorBody;
 use super::v1::health::Room;
 use super::v1::join::{JoinList, JoinReply, JoinRequest, Waiting};
-use super::v1::checkpoint::Vouched;
 use super::v1::log::{
     AdoptRequest, AppendRequest, Before, Frame, GenesisRequest, HealReply, HealRequest,
 };

@@ -50,8 +50,18 @@ pub const AUDIT_LEAVES: &str = "/v1/audit/leaves";
 pub const SHARES: &str = "/v1/shares";
 
 /// Every route prefix, for tests that look each up in the reference.
-pub const ROUTES: &[&str] =
-    &[
-        GENESIS, ADOPT, JOIN, LOG, CHECKPOINT, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT,
-        AUDIT_LEAVES, SHARES,
-    ];
+pub const ROUTES: &[&str] = &[
+    GENESIS,
+    ADOPT,
+    JOIN,
+    LOG,
+    CHECKPOINT,
+    HEAL,
+    BLOB,
+    REPORT,
+    TARGETS,
+    ACCESS,
+    AUDIT,
+    AUDIT_LEAVES,
+    SHARES,
+];

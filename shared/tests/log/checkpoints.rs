@@ -90,7 +90,10 @@ fn version_numbers_are_not_used_twice_when_their_counters_are_dropped() {
     let (at, ver) = (path("secret/0"), due(&world, 0));
     let put = world.put("secret/0", ver);
     world.push("root", vec![put]).unwrap();
-    assert_eq!(world.state.secret(&at).map(|secret| (secret.last, secret.base)), Some((ver, ver - 1)));
+    assert_eq!(
+        world.state.secret(&at).map(|secret| (secret.last, secret.base)),
+        Some((ver, ver - 1))
+    );
     let mut reader = StateReader::new(world.state.summed());
     world.state.rows().try_for_each(|row| reader.take(&row)).unwrap();
     assert_eq!(reader.finish().unwrap().due_version(&at), ver + 1);
@@ -106,7 +109,7 @@ fn who_has_not_folded_believes_the_owners_of_before_and_whom_root_has_named() {
     let named = checkpoint(&world);
     world.push("admin:eva", vec![named]).unwrap();
     let by_eva = world.log.last().unwrap().clone();
-    assert_eq!(founded.vouched(&by_eva).unwrap_err().code, Code::UnknownActor);
+    assert_eq!(founded.vouched(&by_eva).unwrap_err().code, Code::Checkpoint);
     let root = world.log[2].clone();
     let mut owners = founded.clone();
     owners.follow(&root).unwrap();
@@ -132,6 +135,6 @@ fn who_has_not_folded_believes_the_owners_of_before_and_whom_root_has_named() {
     let remove = Op::AdminRemove { name: eva.parse().unwrap() };
     let gone = world.entry(vec![remove, Op::RootSet { key: public(23) }], "root");
     owners.follow(&forge(&gone, 1)).unwrap();
-    assert_eq!(owners.vouched(&by_eva).unwrap_err().code, Code::UnknownActor);
+    assert_eq!(owners.vouched(&by_eva).unwrap_err().code, Code::Checkpoint);
     assert_eq!(owners.vouched(&forge(&entry, 1)).unwrap_err().code, Code::BadSig);
 }

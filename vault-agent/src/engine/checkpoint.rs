@@ -48,10 +48,7 @@ pub(super) async fn go_on(parts: &Arc<Parts>, client: &Client) -> Result<(), End
     start_from(parts, shown).await
 }
 
-async fn start_from(
-    parts: &Arc<Parts>,
-    shown: Result<Shown, RemoteError>,
-) -> Result<(), Ended> {
+async fn start_from(parts: &Arc<Parts>, shown: Result<Shown, RemoteError>) -> Result<(), Ended> {
     let (owners, own) = {
         let folded = parts.ledger.read();
         let owners = folded.born.then(|| Owners::of(&folded.state));

@@ -11,9 +11,14 @@ use shared::path::SecretPath;
 use shared::wire::v1::audit::{AuditPage, AuditQuery};
 
 use super::chain::stands;
-use super::{Engine, acts, admins, audit, checkpoint, entries, exposure, holders, kept, removed, unfollowed};
+use super::{
+    Engine, acts, admins, audit, checkpoint, entries, exposure, holders, kept, removed, unfollowed,
+};
 use crate::state::peers;
-use machine::local::{Acts, ActsQuery, Admins, Blast, Borne, Compaction, Entries, EntriesQuery, Exposure, Holders, JoinList, Kept, PastVersion, Removed, Sealed, VerifyFrom, VerifyStep, Vouched};
+use machine::local::{
+    Acts, ActsQuery, Admins, Blast, Borne, Compaction, Entries, EntriesQuery, Exposure, Holders,
+    JoinList, Kept, PastVersion, Removed, Sealed, VerifyFrom, VerifyStep, Vouched,
+};
 
 impl Engine {
     /// Asks the server for audit records.

@@ -160,7 +160,9 @@ mod tests {
         MachineKeys::create(&paths).unwrap();
         let server = vec![SignKey::generate().verify_key()];
         let (vault, name) = (Hash::of(&[b"vault"]), "vps".parse().unwrap());
-        Pins { vault, server, name, addresses: Vec::new(), checkpoint: None }.store(&paths).unwrap();
+        Pins { vault, server, name, addresses: Vec::new(), checkpoint: None }
+            .store(&paths)
+            .unwrap();
         paths
     }
 

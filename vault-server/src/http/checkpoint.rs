@@ -56,7 +56,9 @@ async fn send(
         if lines.send(room.hold(next)).await.is_err() {
             return;
         }
-        let Ok((bytes, pieces)) = vault.state(machine, named.seq, from, CHUNK).await else { return };
+        let Ok((bytes, pieces)) = vault.state(machine, named.seq, from, CHUNK).await else {
+            return;
+        };
         if pieces == 0 {
             return;
         }

@@ -20,7 +20,8 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// What to name where a backup is meant.
 const BACKUP: &str = "name a file that `vault-server backup` has made";
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// Opens the database for writing and brings it up to date.
 ///

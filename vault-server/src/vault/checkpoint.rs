@@ -59,10 +59,13 @@ impl Vault {
         if checkpoint::dropped(tx.conn())? >= named.seq {
             return Ok(());
         }
-        let awake = state.machines().iter().filter(|(_, machine)| machine.active && !machine.sleeps);
+        let awake =
+            state.machines().iter().filter(|(_, machine)| machine.active && !machine.sleeps);
         let has_passed = |number: &Number| {
             let last = self.0.reported.last(*number);
-            last.is_some_and(|(seen, _)| seen.seq > named.seq && seen.epoch == state.epoch_at(seen.seq))
+            last.is_some_and(|(seen, _)| {
+                seen.seq > named.seq && seen.epoch == state.epoch_at(seen.seq)
+            })
         };
         if awake.map(|(number, _)| number).all(has_passed) {
             checkpoint::begin_after(tx.conn(), named.seq)?;

@@ -138,14 +138,14 @@ impl Vault {
         let key = self.0.key.clone();
         let read = self.ask(machine, move |conn| {
             let (mut text, mut last) = (Vec::new(), None);
-            let mut due = from;
-            for stored in log::range(conn)?.query_map([int(from), int(upto)], log::read)? {
+            let mut records = log::range(conn)?;
+            let records = records.query_map([int(from), int(upto)], log::read)?;
+            for (due, stored) in (from..).zip(records) {
                 let log::Stored { seq, hash, envelope } = stored?;
                 // Dropped meanwhile, before a reader that sleeps.
                 if seq != due {
                     break;
                 }
-                due += 1;
                 let frame = match seq {
                     0 => Frame::Genesis(envelope),
                     _ => Frame::Entry { envelope, blobs: Vec::new() },

@@ -5,13 +5,15 @@ use hyper::StatusCode;
 use rusqlite::Connection;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::keys::SignKey;
 use shared::log::{Checkpoint, Op, Owners, State, StateReader, apply, start};
+use shared::signed::Envelope;
 use shared::wire::v1::checkpoint::Vouched;
 use shared::wire::v1::log::Frame;
 use shared::wire::v1::{CHECKPOINT, REPORT};
 
 use crate::client::{Client, parse, refused};
-use crate::world::{Machine, World, post};
+use crate::world::{Machine, World, post, signed};
 
 /// Folds what the server shows to a machine that knows the vault's id alone.
 async fn shown(client: &Client) -> (Vouched, State) {
@@ -139,15 +141,16 @@ async fn a_state_that_the_log_does_not_lead_to_is_refused() {
     assert_eq!(shown(&client).await.1.seq(), newer.seq);
 }
 
+fn by(world: &World, key: &SignKey, who: &str, op: Op) -> Envelope {
+    signed(&world.state, key, &who.parse().unwrap(), vec![op])
+}
+
 #[tokio::test]
 async fn who_the_owners_are_can_be_told_when_their_entries_are_gone() {
     let mut world = World::new().await;
     let client = world.client(&world.first).await;
-    let eva = shared::keys::SignKey::generate();
+    let eva = SignKey::generate();
     let add = Op::AdminAdd { name: "eva".parse().unwrap(), key: eva.verify_key() };
-    let by = |world: &World, key, who: &str, op| {
-        crate::world::signed(&world.state, key, &who.parse().unwrap(), vec![op])
-    };
     let entry = by(&world, &world.root, "root", add);
     world.append(&client, entry, vec![]).await;
     let (put, bytes) = world.put("secret/a", "by root");

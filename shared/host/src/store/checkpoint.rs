@@ -126,8 +126,7 @@ pub fn start(conn: &Connection) -> Result<Option<State>> {
     let Some(named) = begins(conn)? else { return Ok(None) };
     let damaged = || format!("the state of the checkpoint at entry {} is damaged", named.seq);
     let mut reader = StateReader::new(named);
-    let mut query =
-        conn.prepare("SELECT bytes FROM checkpoint_piece WHERE seq = ?1 ORDER BY n")?;
+    let mut query = conn.prepare("SELECT bytes FROM checkpoint_piece WHERE seq = ?1 ORDER BY n")?;
     let mut rows = query.query([int(named.seq)])?;
     while let Some(row) = rows.next()? {
         reader.take(row.get_ref(0)?.as_blob()?).with_context(damaged)?;
@@ -145,9 +144,8 @@ pub fn start(conn: &Connection) -> Result<Option<State>> {
 pub fn begin_after(conn: &Connection, seq: u64) -> rusqlite::Result<()> {
     conn.execute("UPDATE checkpoint SET begins = (seq = ?1)", [int(seq)])?;
     forget(conn, "begins = 0")?;
-    let mut query = conn.prepare(
-        "SELECT by, body, sig, seq FROM log WHERE by = 'root' AND seq BETWEEN 1 AND ?1",
-    )?;
+    let mut query = conn
+        .prepare("SELECT by, body, sig, seq FROM log WHERE by = 'root' AND seq BETWEEN 1 AND ?1")?;
     let mut rows = query.query([int(seq)])?;
     let mut others = Vec::new();
     while let Some(row) = rows.next()? {

@@ -101,8 +101,14 @@ mod tests {
             agent: Some("0.1.0".to_owned()),
         };
         let server = vec![SignKey::from_seed(&[2; 32]).verify_key()];
-        serde_json::to_string(&Machines { machines: vec![row], next: 3, own: Some(1), server, checkpoint: None })
-            .unwrap()
+        serde_json::to_string(&Machines {
+            machines: vec![row],
+            next: 3,
+            own: Some(1),
+            server,
+            checkpoint: None,
+        })
+        .unwrap()
     }
 
     fn line(sign: &SignKey) -> String {

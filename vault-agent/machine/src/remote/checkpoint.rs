@@ -120,7 +120,11 @@ impl Shown {
     }
 
     /// Returns what is to come, if somebody vouches for it who is believed.
-    fn named(&self, known: Option<Checkpoint>, owners: Option<Owners>) -> Result<Checkpoint, Error> {
+    fn named(
+        &self,
+        known: Option<Checkpoint>,
+        owners: Option<Owners>,
+    ) -> Result<Checkpoint, Error> {
         let Vouched { genesis, owners: changes, entry } = &self.vouched;
         let claimed = Owners::claimed(entry)?;
         if let Some(known) = known {

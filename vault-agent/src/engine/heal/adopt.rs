@@ -81,7 +81,11 @@ async fn records(parts: &Parts) -> Result<Records> {
     let end = parts.ledger.read().state.seq();
     let begun = parts.store.read(|conn| {
         let begins = checkpoint::dropped(conn)?;
-        Ok((state::log::entry(conn, 0)?, checkpoint::owners(conn, begins)?, checkpoint::start(conn)))
+        Ok((
+            state::log::entry(conn, 0)?,
+            checkpoint::owners(conn, begins)?,
+            checkpoint::start(conn),
+        ))
     });
     let (genesis, owners, begin) = begun.await?;
     let genesis = genesis.context("this machine has no log yet")?;

@@ -4,6 +4,7 @@ mod acts;
 mod audited;
 mod branches;
 mod clock;
+mod compacted;
 mod heads;
 mod hostile;
 mod kept;

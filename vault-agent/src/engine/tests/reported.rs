@@ -16,6 +16,7 @@ use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, Standing, TargetsPage};
 use shared::wire::v1::shares::SharesReply;
 
+use super::compacted::Compacted;
 use super::server::{Answer, Server, json, refuse};
 
 /// Reports and leaves; tests look at them and damage them.
@@ -59,6 +60,8 @@ pub(super) struct Reported {
     pub(super) gone: BTreeMap<Number, u64>,
     /// Seconds since the server's start.
     pub(super) up: u64,
+    /// What the log begins after.
+    pub(super) compacted: Option<Compacted>,
 }
 
 impl Default for Reported {
@@ -83,6 +86,7 @@ impl Default for Reported {
             records_follows: false,
             gone: BTreeMap::new(),
             up: 86_400,
+            compacted: None,
         }
     }
 }

@@ -296,7 +296,7 @@ impl Server {
             self.data().shown.push(shown);
         }
         match (&parts.method, path.as_str()) {
-            (&Method::GET, "/v1/log") => self.follow(number, parts.uri.query().unwrap()),
+            (&Method::GET, "/v1/log" | "/v1/checkpoint") => self.log(number, &parts.uri),
             (&Method::POST, "/v1/log") => self.append(&body, number),
             (&Method::POST, "/v1/heal") => self.heal(&body),
             (&Method::POST, "/v1/report") => self.report(number, &body),
@@ -408,7 +408,7 @@ impl Server {
         json(200, &HealReply { head, restored: data.restored, wanted: blobs.collect() })
     }
 
-    fn follow(&self, number: Number, query: &str) -> Answer {
+    pub(super) fn follow(&self, number: Number, query: &str) -> Answer {
         let mut parameters = query.split('&');
         let after = parameters.next().unwrap().strip_prefix("after=").unwrap();
         let after: usize = after.parse().unwrap();
@@ -485,7 +485,7 @@ impl Body for Lines {
     }
 }
 
-fn raw(status: u16, body: Bytes) -> Answer {
+pub(super) fn raw(status: u16, body: Bytes) -> Answer {
     let mut answer = Response::new(BoxBody::new(Full::new(body)));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap();
     answer

@@ -136,7 +136,7 @@ impl World {
             server: vec![self.server_key.verify_key()],
             name,
             addresses: vec![self.server.address.clone()],
-        checkpoint: None,
+            checkpoint: None,
         };
         pins.store(&paths).unwrap();
         paths

@@ -178,7 +178,8 @@ mod tests {
         let list = JoinList { waiting: lines.iter().map(one).collect() };
         let list = serde_json::to_string(&list).unwrap();
         let server = vec![SignKey::from_seed(&[2; 32]).verify_key()];
-        let none = Machines { machines: Vec::new(), next: 3, own: Some(1), server, checkpoint: None };
+        let none =
+            Machines { machines: Vec::new(), next: 3, own: Some(1), server, checkpoint: None };
         let none = serde_json::to_string(&none).unwrap();
         let refused = r#"{"errors":["E_DENIED: this far, and no farther"]}"#;
         World::admin(&[

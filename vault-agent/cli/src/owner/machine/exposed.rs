@@ -97,7 +97,9 @@ fn standing(exposure: &Exposure) -> Vec<String> {
     let is_gone = names.last().is_some_and(|borne| borne.until.is_some());
     let name = names.last().map_or("-", |borne| borne.name.as_str());
     let mut lines = vec![match removed {
-        None if is_gone => format!("`{name}` (number {number}) is no machine of this vault any more"),
+        None if is_gone => {
+            format!("`{name}` (number {number}) is no machine of this vault any more")
+        }
         None => format!("`{name}` (number {number}) is a machine of this vault"),
         Some(Removed { entry, time, by, reason, .. }) => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };

@@ -136,7 +136,8 @@ mod tests {
 
     fn host() -> World {
         let server = vec![SignKey::from_seed(&[2; 32]).verify_key()];
-        let all = Machines { machines: Vec::new(), next: 3, own: Some(1), server, checkpoint: None };
+        let all =
+            Machines { machines: Vec::new(), next: 3, own: Some(1), server, checkpoint: None };
         let all = serde_json::to_string(&all).unwrap();
         World::admin(&[("GET /v1/agent/machines", 200, &all)])
     }
@@ -192,7 +193,13 @@ mod tests {
             seen_at: None,
             agent: None,
         };
-        let all = Machines { machines: vec![row], next: 3, own: Some(1), server: vec![key], checkpoint: None };
+        let all = Machines {
+            machines: vec![row],
+            next: 3,
+            own: Some(1),
+            server: vec![key],
+            checkpoint: None,
+        };
         let all = serde_json::to_string(&all).unwrap();
         let world = World::admin(&[("GET /v1/agent/machines", 200, &all)]);
         let run = world.run("machine invite thinkpad --format json");

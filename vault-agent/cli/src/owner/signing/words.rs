@@ -180,7 +180,13 @@ mod tests {
             seen_at: None,
             agent: None,
         };
-        Machines { machines: vec![row], next: 2, own: Some(1), server: Vec::new(), checkpoint: None }
+        Machines {
+            machines: vec![row],
+            next: 2,
+            own: Some(1),
+            server: Vec::new(),
+            checkpoint: None,
+        }
     }
 
     fn rewrap(number: usize) -> Op {

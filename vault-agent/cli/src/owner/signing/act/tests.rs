@@ -106,7 +106,13 @@ impl Agent for &Scripted {
             seen_at: None,
             agent: None,
         };
-        Ok(Machines { machines: vec![row], next: 2, own: None, server: Vec::new(), checkpoint: None })
+        Ok(Machines {
+            machines: vec![row],
+            next: 2,
+            own: None,
+            server: Vec::new(),
+            checkpoint: None,
+        })
     }
 
     fn prepare(&self, request: &PrepareRequest) -> Result<Preparing> {
@@ -176,7 +182,8 @@ fn signed(
     global.term.err_is_tty = agent.due > 0;
     let (admin, passphrase, key) = admin(world);
     let name = "rtx1080".parse().unwrap();
-    let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new(), checkpoint: None };
+    let pins =
+        Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new(), checkpoint: None };
     let signer = Signer::Admin(admin, passphrase);
     let (global, at_once) = (&global, agent.at_once);
     let owner = Owner { global, pins, signer, yes, history: false, at_once, agent: through };
@@ -394,7 +401,8 @@ fn root_goes_on_with_the_key_that_its_own_entry_has_set() {
     let agent = scripted(vec![vec![], vec![rewrap("secret/a/x")]], &[true, true]);
     let (world, name) = (World::new(""), "rtx1080".parse().unwrap());
     let global = world.global();
-    let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new(), checkpoint: None };
+    let pins =
+        Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new(), checkpoint: None };
     let signer = Signer::Root { key: Box::new(old), next: Some(Box::new(new)) };
     let ([yes, history, at_once], global) = ([true, true, false], &global);
     let owner = Owner { global, pins, signer, yes, history, at_once, agent: &agent };
