@@ -158,8 +158,9 @@ struct Walk {
 impl Walk {
     /// Begins with a state: what it was granted there and was kept counts as encrypted to it.
     fn begin(&mut self, state: &State) {
-        let machines = self.numbers.iter().filter_map(|number| state.machine_numbered(*number));
-        let Some(machine) = machines.last() else { return };
+        let mut machines = self.numbers.iter().rev();
+        let machine = machines.find_map(|number| state.machine_numbered(*number));
+        let Some(machine) = machine else { return };
         for (path, secret) in state.secrets().iter().filter(|(path, _)| machine.read.cover(path)) {
             let kept = secret.versions().filter(|(_, version)| !version.destroyed);
             self.seen.entry(path.clone()).or_default().extend(kept.map(|(ver, _)| ver));

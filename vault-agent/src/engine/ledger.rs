@@ -363,9 +363,9 @@ impl Ledger {
         let server_sig = head.as_ref().map(|head| &head.sig);
         if folded.born {
             let mut applied = log::apply(&mut folded.state, &envelope).map_err(Error::from)?;
-            if let Some(Op::Checkpoint(named)) = applied.entry.ops.first().cloned() {
-                let state = &mut folded.state;
-                applied = self.keep_state(conn, state, applied, &envelope, named)?;
+            if let Some(Op::Checkpoint(named)) = applied.entry.ops.first() {
+                let (named, state) = (*named, &mut folded.state);
+                applied = Self::keep_state(conn, state, applied, &envelope, named)?;
             }
             before.undo.push(applied.undo);
             self.note_readers(conn, folded, &applied.entry, &mut before.readers)?;

@@ -37,6 +37,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use super::checkpoint::Shown;
 use super::frames::Frames;
 use super::{ConnectError, RemoteError};
 

@@ -98,7 +98,6 @@ impl Ledger {
 
     /// Keeps the state that an entry vouches for, which was applied just now: the one before it.
     pub(super) fn keep_state(
-        &self,
         conn: &Connection,
         state: &mut State,
         applied: log::Applied,
