@@ -97,7 +97,7 @@ mod tests {
         conn.pragma_update(None, "user_version", 999).unwrap();
         drop(conn);
         let fault = format!("{:#}", open(&path).unwrap_err());
-        assert!(fault.contains("has version 999, newer than this program's 3"), "{fault}");
+        assert!(fault.contains("has version 999, newer than this program's 4"), "{fault}");
     }
 
     #[test]

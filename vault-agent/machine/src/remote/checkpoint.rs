@@ -104,15 +104,15 @@ impl Shown {
         }
         let named = self.named(known, owners)?;
         let mut reader = StateReader::new(named);
-        reader.take(&self.buffer)?;
+        reader.take(&self.buffer).map_err(another)?;
         drop(std::mem::take(&mut self.buffer));
         while let Some(bytes) = next(&mut self.body).await? {
             for piece in bytes.chunks(limits::STATE_ROW) {
-                reader.take(piece)?;
+                reader.take(piece).map_err(another)?;
                 tokio::task::yield_now().await;
             }
         }
-        let state = reader.finish()?;
+        let state = reader.finish().map_err(another)?;
         if state.vault() != id {
             return Err(Code::Checkpoint.because("the state of another vault").into());
         }
@@ -142,6 +142,14 @@ impl Shown {
         };
         changes.iter().try_for_each(|change| owners.follow(change))?;
         owners.vouched(entry)
+    }
+}
+
+/// Says of malformed bytes what they are: not what was vouched for, whatever is wrong with them.
+fn another(why: Error) -> Error {
+    match why.code {
+        Code::Checkpoint | Code::Upgrade => why,
+        _ => Code::Checkpoint.because(why.to_string()),
     }
 }
 

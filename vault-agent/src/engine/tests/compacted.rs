@@ -71,7 +71,8 @@ impl World {
     /// A vault with some history, and its newest checkpoint.
     async fn compacted() -> (Self, Checkpoint) {
         let world = Self::new().await;
-        world.join("home", &["*"], &["*"]);
+        world.join("vps", &["secret/"], &["secret/"]);
+        world.join("nas", &["secret/"], &[]);
         for n in 0..20 {
             world.put("secret/a", &format!(r#"{{"n":{n}}}"#));
         }
@@ -100,9 +101,7 @@ async fn begins(machine: &Machine, seq: u64) {
 async fn a_new_machine_starts_from_the_checkpoint_and_goes_on() {
     let (world, named) = World::compacted().await;
     // One by the word of who made its line, one by the genesis, in which the admin stands.
-    world.join("vps", &["secret/"], &["secret/"]);
     world.pin("vps", named);
-    world.join("nas", &["secret/"], &[]);
     for machine in ["vps", "nas"] {
         let machine = world.start(machine);
         machine.until_content("secret/a", r#"{"n":19}"#).await;
