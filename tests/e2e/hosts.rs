@@ -150,6 +150,10 @@ fn a_host_that_was_set_up_anew_takes_its_name_back() {
         let access = host::files::Access::PRIVATE;
         host::files::replace(&fleet.vps.state().join("agent.toml"), &config, access).unwrap();
         fleet.vps.start();
+        // Before the secret changes: a file with an older version would be somebody else's.
+        watch::poll("its file is known again", || {
+            (fleet.vps.vault(&["status"]).code == 0).then_some(())
+        });
         fleet.is_right(&[&fleet.rtx, &fleet.vps], &[old]);
     }
 }
