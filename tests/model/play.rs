@@ -357,12 +357,7 @@ impl Play {
                 let head = self.was(self.model.head);
                 Op::Resume(Resume { seq, head, audit_n: 1, audit_head: Hash::ZERO })
             }
-            33 => {
-                let named = self.state.summed();
-                self.model.summed = Some(named);
-                let seq = named.seq - u64::from(named.seq > 0 && self.die.one_in(6));
-                Op::Checkpoint(Checkpoint { seq, state: self.was(named.state), ..named })
-            }
+            33 => self.checkpoint(),
             18 => Op::FormatSet { format: self.die.of(&[0, 1, 2, 3]) },
             19 => self.meta(),
             20 => Op::Forget { path: self.path().parse().unwrap() },
@@ -372,6 +367,13 @@ impl Play {
             24 | 25 => Op::Rewrap(self.blob(true)),
             _ => Op::Put(self.blob(false)),
         }
+    }
+
+    fn checkpoint(&mut self) -> Op {
+        let named = self.state.summed();
+        self.model.summed = Some(named);
+        let seq = named.seq - u64::from(named.seq > 0 && self.die.one_in(6));
+        Op::Checkpoint(Checkpoint { seq, state: self.was(named.state), ..named })
     }
 
     fn meta(&mut self) -> Op {
