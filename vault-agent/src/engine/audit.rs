@@ -207,22 +207,20 @@ async fn step(
     goes_on: bool,
 ) -> Result<(Run, Option<Walked>, Option<Page>), RemoteError> {
     let before = run.walk.head.n;
-    let after = match &page {
+    let (after, last) = match &page {
         Page::Records(page) => {
-            run.goal.get_or_insert(page.head.n);
             let archived = page.archived.as_ref().map_or(0, |archived| archived.last);
             if archived > before {
+                run.goal.get_or_insert(page.head.n);
                 run.by_leaves = archived;
                 return Ok((run, None, None));
             }
-            before.saturating_add(page.records.len() as u64)
+            (before.saturating_add(page.records.len() as u64), page.head.n)
         }
-        Page::Leaves(page) => {
-            run.goal.get_or_insert(page.head.n);
-            page.from.n.saturating_add(page.leaves.len() as u64)
-        }
+        Page::Leaves(page) => (page.from.n.saturating_add(page.leaves.len() as u64), page.head.n),
     };
-    let (by_leaves, is_end) = (run.by_leaves, after <= before || run.goal <= Some(after));
+    let goal = *run.goal.get_or_insert(last);
+    let (by_leaves, is_end) = (run.by_leaves, after <= before || after >= goal.min(last));
     let next = async {
         // A fault is met again by who needs the page.
         if goes_on && !is_end { ask(client, after, by_leaves).await.ok().flatten() } else { None }

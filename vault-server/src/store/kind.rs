@@ -1,5 +1,6 @@
 //! Table `audit_kind`: what audit records are looked for by. Machine, path, operation and refusal
-//! of a record are kept once for all records that have them in common; `block` knows where those are.
+//! of a record are kept once for all records that have them in common; `block` knows where
+//! those are.
 
 use std::collections::BTreeSet;
 

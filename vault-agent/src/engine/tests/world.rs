@@ -226,9 +226,21 @@ impl Machine {
 
     /// Stops the engine as SIGTERM would, so that the state can be opened again.
     pub(super) async fn stop(self) -> Paths {
-        self.stop.send_replace(true);
-        self.running.await.unwrap();
-        self.paths
+        let Self { engine, paths, stop, running, .. } = self;
+        stop.send_replace(true);
+        running.await.unwrap();
+        drop(engine);
+        // A task that was just at work may hold the state for a moment longer.
+        let database = rusqlite::Connection::open(paths.database()).unwrap();
+        database.busy_timeout(Duration::ZERO).unwrap();
+        let is_held = || database.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err();
+        for _ in 0..1_000 {
+            if !is_held() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        paths
     }
 }
 
