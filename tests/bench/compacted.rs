@@ -1,6 +1,6 @@
 //! A log of a million entries once a checkpoint stands for it, beside one of as many secrets and no
-//! history: starting the server, joining, memory, disk. The entries are written into the database as
-//! if a machine had posted them, and the checkpoint as if root had.
+//! history: starting the server, joining, memory, disk. The entries are written into the database
+//! as if a machine had posted them, and the checkpoint as if root had.
 
 use std::path::Path;
 use std::time::Duration;

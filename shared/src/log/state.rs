@@ -18,8 +18,8 @@ use super::custom::Custom;
 use super::entry::{Address, Checkpoint, DELETE_NEVER, Resume};
 use super::roster::{Machine, Number, Roster};
 
-/// The state after some entry. Serialized as a whole it is a snapshot of one's own, never sent; what
-/// others may believe is [`State::rows`].
+/// The state after some entry. Serialized as a whole it is a snapshot of one's own, never sent;
+/// what others may believe is [`State::rows`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub(super) vault: VaultId,

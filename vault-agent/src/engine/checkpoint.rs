@@ -1,5 +1,5 @@
-//! Starting from a checkpoint in place of the entries before it, as a new machine does or one that has
-//! slept longer than these are kept; and dropping the own ones (design/trust, *Checkpoints*).
+//! Starting from a checkpoint in place of the entries before it, as a new machine does or one that
+//! has slept longer than these are kept; and dropping the own ones (design/trust, *Checkpoints*).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -132,8 +132,8 @@ pub fn head(conn: &Connection) -> Result<Option<(u64, Hash)>> {
     one(conn, "SELECT seq, hash FROM head", [], |row| Ok((unsigned(row, 0)?, hash(row, 1)?)))
 }
 
-/// Reads the hash of the entry `seq`: also where the log stands right behind a checkpoint, whose last
-/// entry it does not hold.
+/// Reads the hash of the entry `seq`: also where the log stands right behind a checkpoint, whose
+/// last entry it does not hold.
 pub fn hash_at(conn: &Connection, seq: u64) -> Result<Option<Hash>> {
     // A number that others claim and no row can have.
     let Ok(seq) = i64::try_from(seq) else { return Ok(None) };

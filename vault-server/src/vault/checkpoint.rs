@@ -1,5 +1,5 @@
-//! Checkpoints: keeping the state that an owner vouches for, handing it out, and dropping the entries
-//! that it stands for (design/trust, *Checkpoints*).
+//! Checkpoints: keeping the state that an owner vouches for, handing it out, and dropping the
+//! entries that it stands for (design/trust, *Checkpoints*).
 
 use bytes::Bytes;
 use host::store::StoreFailure;
@@ -40,8 +40,8 @@ impl Vault {
     }
 
     /// Drops the entries that the newest checkpoint stands for, once every machine that does not
-    /// sleep at times has reported from behind it; goes on where it was stopped. A failure is in the
-    /// log; the next time tries again.
+    /// sleep at times has reported from behind it; goes on where it was stopped. A failure is in
+    /// the log; the next time tries again.
     pub async fn drop_entries(&self) {
         let vault = self.clone();
         let begun = self.call(STRANGERS, move |tx| Ok(vault.begin_later(tx)?)).await;

@@ -285,7 +285,8 @@ impl Vault {
 
     /// Does what is due once a minute: records what is only counted, looks after the one-time code,
     /// drops blobs whose time is over and entries that a checkpoint stands for, moves old audit
-    /// records into sealed files, looks how full the disk is. A failure is in the log; the next minute tries again.
+    /// records into sealed files, looks how full the disk is. A failure is in the log; the next
+    /// minute tries again.
     pub async fn every_minute(&self) {
         self.record_counted().await;
         self.look_after_code().await;

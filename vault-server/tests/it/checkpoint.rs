@@ -1,5 +1,5 @@
-//! Checkpoints: the state that an owner vouches for is handed out, and the entries before it go once
-//! nobody needs them; also if the server ends in between.
+//! Checkpoints: the state that an owner vouches for is handed out, and the entries before it go
+//! once nobody needs them; also if the server ends in between.
 
 use hyper::StatusCode;
 use rusqlite::Connection;

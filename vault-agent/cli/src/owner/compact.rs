@@ -1,5 +1,5 @@
-//! `vault log compact`: an owner vouches for what the log leads to, so that nobody needs the entries
-//! before. What is dropped then, and when, the server and each machine decide.
+//! `vault log compact`: an owner vouches for what the log leads to, so that nobody needs the
+//! entries before. What is dropped then, and when, the server and each machine decide.
 
 use anyhow::Result;
 use shared::log::{Checkpoint, Entry, Op};

@@ -86,8 +86,8 @@ impl Shown {
         }
     }
 
-    /// Takes the state in, if it is the one that `known` names, or else one that an owner has vouched
-    /// for whom `owners` know; without any the genesis tells who they are.
+    /// Takes the state in, if it is the one that `known` names, or else one that an owner has
+    /// vouched for whom `owners` know; without any the genesis tells who they are.
     ///
     /// # Errors
     /// If nobody does who is known, it is another vault's, or the state is another than was named.

@@ -1,5 +1,5 @@
-//! Starting from a checkpoint: new machines, those that have slept, and what a server shows them that
-//! nobody vouches for; and the own entries, which go once a checkpoint stands for them.
+//! Starting from a checkpoint: new machines, those that have slept, and what a server shows them
+//! that nobody vouches for; and the own entries, which go once a checkpoint stands for them.
 
 use hyper::Uri;
 use shared::hash::Hash;
