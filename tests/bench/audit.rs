@@ -10,11 +10,13 @@ use shared::keys::random;
 use shared::time::Time;
 use tests::{Host, World, watch};
 
-use crate::latency;
 use crate::table::Row;
+use crate::{latency, screen};
 
 const RECORDS: u64 = 1_000_000;
+/// Secrets that the records tell of, and all there are.
 const SECRETS: u64 = 200;
+const STORED: u64 = 10_000;
 const ROOM: u64 = 400_000_000;
 const PAGE: Duration = Duration::from_millis(200);
 const ROUNDS: usize = 11;
@@ -23,6 +25,7 @@ pub fn figures() -> Vec<Row> {
     let mut world = World::new(tests::bins!());
     let owner = world.owner("rtx1080");
     let plain = world.machine(&owner, "vps", &["secret/"]);
+    screen::fill(&owner, STORED);
     assert!(world.server.take().unwrap().stop());
     lengthen(&world);
     world.start();
@@ -56,6 +59,7 @@ pub fn figures() -> Vec<Row> {
         times.sort_unstable();
         rows.push(Row::at_most(what, times[ROUNDS / 2], PAGE));
     }
+    rows.extend(screen::figures(&owner));
     rows.push(checked("verify by whole records", &owner, 100_000.0));
     rows.push(checked("verify by leaves", &plain, 500_000.0));
     rows

@@ -15,6 +15,7 @@ mod local_api;
 mod process;
 mod removal;
 mod scan;
+mod screen;
 mod siege;
 mod startup;
 mod table;
