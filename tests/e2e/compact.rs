@@ -1,5 +1,5 @@
-//! `vault log compact`: entries go, and nobody needs them: who joins, who has slept, a server that
-//! is killed meanwhile, and one that is made anew.
+//! `vault log compact`: entries go, and nobody needs them: who joins, who has slept, and a server
+//! that is killed meanwhile.
 
 use rusqlite::Connection;
 use tests::{Host, World, bins, watch};
