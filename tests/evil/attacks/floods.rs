@@ -97,10 +97,14 @@ pub const ATTACKS: &[Attack] = &[
     Attack::new("bodies that stop half-way", "429", |member| Box::pin(stalled::bodies(member))),
     Attack::new("audit leaves without end", "429", |member| {
         Box::pin(async {
-            let raw = member.connect().await;
-            while member.goes_on() && !member.said().contains_key("cut") {
-                member.leaves(&raw).await;
-            }
+            let ask = async || {
+                let raw = member.connect().await;
+                while member.goes_on() && !member.said().contains_key("cut") {
+                    member.leaves(&raw).await;
+                }
+            };
+            // As many as make a flood also where the disk is slow.
+            tokio::join!(ask(), ask(), ask(), ask(), ask(), ask(), ask(), ask());
         })
     }),
     Attack::new("the audit log, which it may not read", "E_DENIED", |member| {
