@@ -16,7 +16,7 @@ use shared::time::Time;
 
 use crate::check::{Looked, Sealed, look};
 use crate::store::headfile::{self, HeadFile};
-use crate::store::{copy, log, schema, segment};
+use crate::store::{Connection, Fault, Source, copy, log, schema, segment};
 
 /// How the name of a backup in a folder ends.
 const END: &str = ".backup";
@@ -31,24 +31,25 @@ pub struct Made {
     pub deleted: usize,
 }
 
-/// Makes a backup of the server in `data`: as the file `to`, or as a new one in the folder `to`, of
-/// which the newest `keep` stay. `at` is told how far the look through it is.
+/// Makes a backup of the server in `data` whose database is `source`: as the file `to`, or as a new
+/// one in the folder `to`, of which the newest `keep` stay. `at` is told how far the look through
+/// it is.
 ///
 /// # Errors
 /// If there is no vault, something else has the file's name, or the backup cannot be written or is
 /// not whole: there is then no new file, and no old one is gone.
 pub fn backup(
+    source: &Source,
     data: &Path,
     to: &Path,
     keep: usize,
     now: Time,
     at: &mut dyn FnMut(usize, usize, &str),
 ) -> Result<Made> {
-    let database = data.join(schema::FILE);
-    let source = schema::open_source(&database)?;
-    let Some(genesis) = log::hash_at(&source, 0).context("cannot read the log")? else {
+    let database = source.open_source()?;
+    let Some(genesis) = log::hash_at(&database, 0).context("cannot read the log")? else {
         return Err(hinted(
-            format!("`{}` holds no vault yet: there is nothing to back up", data.display()),
+            format!("`{source}` holds no vault yet: there is nothing to back up"),
             "`vault init` with the setup line makes the vault",
         ));
     };
@@ -60,10 +61,10 @@ pub fn backup(
     }
     let mut looked = None;
     files::make(&file, access, |new| -> Result<()> {
-        copy::write(&source, new)?;
+        copy::write(&database, new)?;
         // Read after the copy was made: it is not behind that.
         let head = HeadFile::newest(&data.join(headfile::FILE))?;
-        looked = Some(complete(new, data, head, at)?);
+        looked = Some(complete(&database, new, data, head, at)?);
         Ok(())
     })
     .map_err(|why| if is_full(&why) { no_room(&file) } else { why })?;
@@ -75,10 +76,9 @@ pub fn backup(
 /// Tells whether a backup failed for want of room.
 fn is_full(why: &anyhow::Error) -> bool {
     why.chain().any(|cause| {
-        let code =
-            cause.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
         let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        code == Some(rusqlite::ErrorCode::DiskFull) || kind == Some(ErrorKind::StorageFull)
+        cause.downcast_ref::<Fault>().is_some_and(Fault::is_full)
+            || kind == Some(ErrorKind::StorageFull)
     })
 }
 
@@ -89,6 +89,7 @@ fn no_room(file: &Path) -> anyhow::Error {
 
 /// Puts into a new copy what belongs to it, and looks through all of it.
 fn complete(
+    database: &Connection,
     new: &Path,
     data: &Path,
     head: Option<SignedHead>,
@@ -102,7 +103,9 @@ fn complete(
     };
     let copied = schema::open_copy(new)?;
     copy::mark(&copied, head).context("cannot mark the backup")?;
-    copy::pack(&copied, &data.join(segment::FOLDER))?;
+    if !database.holds_archive() {
+        copy::pack(&copied, &data.join(segment::FOLDER))?;
+    }
     look(&copied, &Sealed::Packed, at).context("the backup is not whole")
 }
 
@@ -127,7 +130,7 @@ fn check_place(data: &Path, file: &Path, vault: VaultId) -> Result<Access> {
     }
     // An older backup of the same vault may go; nothing else.
     let found = schema::open_source(file)
-        .and_then(|old| Ok(log::hash_at(&old, 0)? == Some(vault) && copy::is_packed(&old)?));
+        .and_then(|old| Ok(log::hash_at(&old, 0)? == Some(vault) && segment::is_packed(&old)?));
     if found.is_ok_and(|is_old| is_old) {
         return Ok(access);
     }

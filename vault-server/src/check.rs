@@ -1,13 +1,13 @@
 //! `vault-server check`: looks through all that a server keeps, or a backup of it holds, and names
 //! the first fault. It only reads, and may do so while the server runs.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use host::hint::{Failure, hinted};
 use host::progress::Progress;
 use host::term::Term;
-use rusqlite::Connection;
 use shared::audit::{AuditHead, Record, leaf};
 use shared::hash::Hash;
 use shared::keys::VerifyKey;
@@ -16,11 +16,12 @@ use shared::path::SecretPath;
 use shared::report::Seen;
 
 use crate::datadir;
+use crate::store::blob::Stored;
 use crate::store::headfile::{self, HeadFile};
 use crate::store::report::{self, Kept};
 use crate::store::segment::{self, Segment};
 use crate::store::{
-    self, audit, blob, checkpoint, claim, copy, int, nat, restored, schema, snapshot,
+    Connection, Source, audit, blob, checkpoint, claim, log, restored, schema, snapshot,
 };
 
 /// Where the files of sealed audit records are.
@@ -77,30 +78,46 @@ const DAMAGED: &str = "stop the server, put a backup back with `vault-server res
 const DAMAGED_COPY: &str =
     "keep an older one, and make a new one with `vault-server backup` while the server is whole";
 
-/// Looks through the data directory `of`, or the backup `of`, and says what there is.
+/// Looks through a backup and says what there is.
 ///
 /// # Errors
 /// The first fault; or if something cannot be read.
-pub fn check(of: &Path, is_backup: bool, term: &Term) -> Result<()> {
-    let place = if is_backup { of.to_owned() } else { of.join(schema::FILE) };
-    let shown = place.display().to_string();
-    let conn = if is_backup { schema::open_backup(&place)? } else { schema::open_source(&place)? };
-    let sealed = if copy::is_packed(&conn).context("cannot read the schema")? {
-        Sealed::Packed
-    } else {
-        let folder = place.parent().unwrap_or(Path::new(".")).join(segment::FOLDER);
-        Sealed::In(folder)
+pub fn check_backup(file: &Path, term: &Term) -> Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    check(&schema::open_backup(file)?, &file.display().to_string(), folder, None, term)
+}
+
+/// Looks through the database and the data directory of a server, and says what there is.
+///
+/// # Errors
+/// The first fault; or if something cannot be read.
+pub fn check_own(source: &Source, data: &Path, term: &Term) -> Result<()> {
+    check(&source.open_source()?, &source.to_string(), data, Some(data), term)
+}
+
+/// Looks through what is called `shown`, whose sealed files may be in a folder beside it; `data` is
+/// the data directory of the server that uses it.
+fn check(
+    conn: &Connection,
+    shown: &str,
+    beside: &Path,
+    data: Option<&Path>,
+    term: &Term,
+) -> Result<()> {
+    let sealed = match segment::is_packed(conn).context("cannot read the schema")? {
+        true => Sealed::Packed,
+        false => Sealed::In(beside.join(segment::FOLDER)),
     };
     let mut progress = Progress::start(term, 0);
-    let looked = look(&conn, &sealed, &mut |done, all, what| progress.at(done, all, what));
+    let looked = look(conn, &sealed, &mut |done, all, what| progress.at(done, all, what));
     progress.end();
-    let way = match sealed {
-        Sealed::In(_) => DAMAGED,
-        Sealed::Packed => DAMAGED_COPY,
+    let way = match (sealed, data) {
+        (Sealed::Packed, None) => DAMAGED_COPY,
+        (Sealed::In(_), _) | (Sealed::Packed, Some(_)) => DAMAGED,
     };
     let mut looked = looked.map_err(|why| damaged(&format!("`{shown}`"), &why, way))?;
-    if !is_backup {
-        look_beside(&conn, of, &mut looked)?;
+    if let Some(data) = data {
+        look_beside(conn, data, &mut looked)?;
     }
     if let Some((flaw, way)) = looked.flaw {
         return Err(hinted(format!("`{shown}`: {flaw}"), way));
@@ -126,13 +143,12 @@ pub fn look(
     at: &mut dyn FnMut(usize, usize, &str),
 ) -> Result<Looked> {
     // One view for all: a server may be writing.
-    let view = conn.unchecked_transaction()?;
+    let view = conn.view()?;
     at(0, 1, "pages");
-    let sound: String = view.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    if sound != "ok" {
-        bail!("{sound}");
+    if let Some(damage) = view.damage()? {
+        bail!("{damage}");
     }
-    let all = count(&view, "SELECT count(*) FROM log")?;
+    let all = count(log::count(&view)?);
     let told = |seq| at(usize::try_from(seq).unwrap_or(all), all, "entries");
     let begin = checkpoint::start(&view)?;
     let (dropped, is_whole) = (begin.as_ref().map_or(0, State::seq), begin.is_none());
@@ -153,8 +169,8 @@ pub fn look(
     Ok(looked)
 }
 
-fn count(conn: &Connection, sql: &str) -> rusqlite::Result<usize> {
-    conn.query_row(sql, [], |row| row.get(0).map(nat)).map(|n| usize::try_from(n).unwrap_or(0))
+fn count(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(0)
 }
 
 /// Compares every blob with its hash, and with the version that it is of.
@@ -163,31 +179,27 @@ fn look_at_blobs(
     at: &mut dyn FnMut(usize, usize, &str),
     looked: &mut Looked,
 ) -> Result<()> {
-    let all = count(conn, "SELECT count(*) FROM blob")?;
-    let mut query = conn.prepare(
-        "SELECT hash, path, ver, replaced_at IS NOT NULL, bytes FROM blob ORDER BY rowid",
-    )?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
+    let all = count(blob::count(conn)?);
+    blob::each(conn, |Stored { id, path, ver, is_replaced, bytes }| {
         at(looked.blobs, all, "blobs");
         looked.blobs += 1;
-        let (id, path) = (store::hash(row, 0)?, row.get::<_, Option<String>>(1)?);
-        let (ver, is_replaced) = (row.get::<_, Option<i64>>(2)?.map(nat), row.get::<_, bool>(3)?);
         let of = match (&path, ver) {
             (Some(path), Some(ver)) => format!(" of `{path}` version {ver}"),
             _ => String::new(),
         };
-        if Hash::of(&[row.get_ref(4)?.as_blob()?]) != id {
+        if Hash::of(&[bytes]) != id {
             bail!("blob {}{of} has another content than it had", id.short());
         }
-        let (Some(path), Some(ver), false) = (path, ver, is_replaced) else { continue };
+        let (Some(path), Some(ver), false) = (path, ver, is_replaced) else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let path: SecretPath = path.parse().map_err(|why| anyhow!("blob {}: {why}", id.short()))?;
         let version = looked.state.secret(&path).and_then(|secret| secret.version(ver));
         if version.is_none_or(|version| version.blob != id) {
             looked.note(format!("blob {}{of} is an orphan: no version has it", id.short()), ORPHAN);
         }
-    }
-    Ok(())
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
 /// Looks for the blob of every kept version.
@@ -239,24 +251,22 @@ fn look_at_records(
         }
         looked.records += segment.after.n - segment.before.n;
     }
-    let all = count(conn, "SELECT count(*) FROM audit")?;
-    let mut query = conn.prepare("SELECT n, chain, record FROM audit WHERE n > ?1 ORDER BY n")?;
-    let mut rows = query.query([int(head.n)])?;
+    let all = count(audit::count(conn)?);
     let mut done = 0;
-    while let Some(row) = rows.next()? {
+    audit::each(conn, head.n, |AuditHead { n, hash }, record| {
         at(done, all, "audit records");
         done += 1;
-        let (n, record) = (nat(row.get(0)?), row.get_ref(2)?.as_blob()?);
         if n > head.n + 1 {
             bail!("audit record {} is missing", head.n + 1);
         }
         head = head.then(leaf(record));
         let says = Record::parse(record).with_context(|| format!("audit record {n}"))?;
-        if (head.n, says.n) != (n, n) || head.hash != store::hash(row, 1)? {
+        if (head.n, says.n) != (n, n) || head.hash != hash {
             bail!("audit record {n} does not follow the one before it");
         }
         looked.records += 1;
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(head)
 }
 
@@ -285,7 +295,7 @@ fn content(conn: &Connection, sealed: &Sealed, segment: &Segment) -> Result<Vec<
         }
         Sealed::Packed => {
             let name = segment.file_name();
-            copy::packed(conn, segment)?
+            segment::packed(conn, segment)?
                 .with_context(|| format!("sealed audit records `{name}` are missing"))
         }
     }

@@ -19,9 +19,11 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::config::{self, Config, EXAMPLE, Places};
 use crate::health;
-use crate::init::{Made, Wanted, init};
+use crate::init::{Made, Wanted, init, join};
 use crate::install::{Options, install};
+use crate::relocate::{self, relocate};
 use crate::serve::{bind, run};
+use crate::store::Source;
 use crate::{backup, check, datadir, restore};
 
 /// Keep a vault's log and ciphertext; the keys stay with the machines
@@ -43,6 +45,10 @@ enum Command {
         /// It is to take over a vault that has lost its server
         #[arg(long)]
         adopt: bool,
+        /// It is a further server of the configured database; FILE is a copy of the first one's
+        /// key
+        #[arg(long, value_name = "FILE", conflicts_with = "adopt")]
+        join: Option<PathBuf>,
     },
     /// Serve until SIGTERM, SIGINT or SIGHUP
     Run {
@@ -72,6 +78,9 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Move log, blobs and audit records to where another database is
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Make the key that takes the other's place, and print it for `vault server rekey`
     Rekey,
     /// Have systemd run the server, as a user of its own
@@ -138,6 +147,12 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 }
 
 #[derive(Subcommand)]
+enum StoreCommand {
+    /// Move them, and look through all of it, while no server runs
+    Move(relocate::Options),
+}
+
+#[derive(Subcommand)]
 enum ConfigCommand {
     /// Say whether the configuration is sound
     Check,
@@ -169,7 +184,16 @@ fn set_up() -> Result<()> {
 
 fn dispatch(command: Command, at: &At, term: &Term) -> Result<()> {
     match command {
-        Command::Init { wanted, adopt } => {
+        Command::Init { wanted, adopt: _, join: Some(key) } => {
+            let places = at.places()?;
+            let config = join(&places, &wanted, &key)?;
+            term.say(format!("made a further server in `{}`", config.data.display()));
+            let next = "start it with `vault-server run`, then tell the machines its address: \
+                        `vault server move`";
+            term.say(next);
+            Ok(())
+        }
+        Command::Init { wanted, adopt, join: None } => {
             run_init(&at.places()?, &wanted, if adopt { ADOPTED } else { FOUNDED }, term)
         }
         Command::Run { listen, metrics, shutdown } => {
@@ -180,9 +204,13 @@ fn dispatch(command: Command, at: &At, term: &Term) -> Result<()> {
         }
         Command::Backup { to, keep } => run_backup(&at.places()?, to, keep, term),
         Command::Restore(options) => restore::restore(&at.places()?, &options, term),
-        Command::Check { file: Some(file) } => check::check(&file, true, term),
-        Command::Check { file: None } => check::check(&at.places()?.kept()?, false, term),
-        Command::Rekey => run_rekey(&at.places()?.kept()?, term),
+        Command::Check { file: Some(file) } => check::check_backup(&file, term),
+        Command::Check { file: None } => {
+            let (data, store) = at.places()?.kept()?;
+            check::check_own(&Source::of(&data, &store)?, &data, term)
+        }
+        Command::Store(StoreCommand::Move(options)) => relocate(&at.places()?, &options, term),
+        Command::Rekey => run_rekey(&at.places()?.kept()?.0, term),
         Command::Install(options) => {
             let places = at.places_of(options.whose())?;
             install(&options, &places, at.arguments(&places)?, term)
@@ -248,11 +276,14 @@ fn run_init(places: &Places, wanted: &Wanted, next: &'static str, term: &Term) -
 }
 
 fn run_backup(places: &Places, to: Option<PathBuf>, keep: Option<u32>, term: &Term) -> Result<()> {
-    let (data, set) = match (places.read(), &to) {
-        (Ok(config), _) => (config.data, config.backup),
-        (Err(why), Some(_)) if why.missing => (places.data.clone(), config::Backup::default()),
+    let (data, store, set) = match (places.read(), &to) {
+        (Ok(config), _) => (config.data, config.store, config.backup),
+        (Err(why), Some(_)) if why.missing => {
+            (places.data.clone(), config::Store::default(), config::Backup::default())
+        }
         (Err(why), _) => return Err(why.into()),
     };
+    let source = Source::of(&data, &store)?;
     let Some(to) = to.or(set.dir) else {
         return Err(hinted(
             "no file and no folder is named",
@@ -262,7 +293,7 @@ fn run_backup(places: &Places, to: Option<PathBuf>, keep: Option<u32>, term: &Te
     let keep = keep.unwrap_or(set.keep) as usize;
     let mut progress = Progress::start(term, 0);
     let mut at = |done, all, what: &str| progress.at(done, all, what);
-    let made = backup::backup(&data, &to, keep, clock::now(), &mut at);
+    let made = backup::backup(&source, &data, &to, keep, clock::now(), &mut at);
     progress.end();
     let backup::Made { file, looked, deleted } = made?;
     term.say(format!("`{}` is whole: {}", file.display(), looked.amount()));

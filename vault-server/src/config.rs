@@ -28,6 +28,9 @@ pub struct Config {
     /// Where `/healthz` and `/metrics` are served, loopback only.
     #[serde(default)]
     pub metrics_listen: Option<SocketAddr>,
+    /// Where log, blobs and audit records are kept.
+    #[serde(default)]
+    pub store: Store,
     /// Sizes and times of connections.
     #[serde(default)]
     pub limits: Limits,
@@ -43,6 +46,16 @@ pub struct Config {
     /// What is logged and how.
     #[serde(default)]
     pub log: Log,
+}
+
+/// Where log, blobs and audit records are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// A database of PostgreSQL; without one they are in the data directory.
+    pub url: Option<String>,
+    /// File with the password for it.
+    pub password_file: Option<PathBuf>,
 }
 
 /// Sizes and times of connections, whoever is at the other end.
@@ -221,6 +234,15 @@ impl Config {
         if let Some(dir) = self.backup.dir.as_ref().filter(|dir| !dir.is_absolute()) {
             return Err(("dir", format!("`{}` is not an absolute path", dir.display())));
         }
+        let Store { url, password_file } = &self.store;
+        let is_known =
+            |url: &str| ["postgres://", "postgresql://"].iter().any(|it| url.starts_with(it));
+        if url.as_ref().is_some_and(|url| !is_known(url)) {
+            return Err(("url", "does not begin with `postgres://`".to_owned()));
+        }
+        if let Some(file) = password_file.as_ref().filter(|file| !file.is_absolute()) {
+            return Err(("password_file", format!("`{}` is not an absolute path", file.display())));
+        }
         let Self { limits, shares, .. } = self;
         let any = (1, 1 << 50);
         let ranges = [
@@ -320,14 +342,15 @@ impl Places {
         Self { config: root.join(config), ..self.clone() }
     }
 
-    /// Returns the data directory, whether there is a configuration or not.
+    /// Returns the data directory and where the database is, whether there is a configuration or
+    /// not.
     ///
     /// # Errors
     /// As [`Config::parse`].
-    pub fn kept(&self) -> Result<PathBuf, ConfigFault> {
+    pub fn kept(&self) -> Result<(PathBuf, Store), ConfigFault> {
         match self.read() {
-            Ok(config) => Ok(config.data),
-            Err(why) if why.missing => Ok(self.data.clone()),
+            Ok(config) => Ok((config.data, config.store)),
+            Err(why) if why.missing => Ok((self.data.clone(), Store::default())),
             Err(why) => Err(why),
         }
     }
@@ -388,7 +411,7 @@ mod tests {
                 "colour = 1\n",
                 "`f.toml` line 3, key `colour`: unknown field `colour`, \
                  expected one of `listen`, `data`, `addresses`, `metrics_listen`, \
-                 `limits`, `shares`, `audit`, `backup`, `log`",
+                 `store`, `limits`, `shares`, `audit`, `backup`, `log`",
             ),
             (
                 "[limits]\nstreams = \"many\"\n",
@@ -421,6 +444,10 @@ mod tests {
             (
                 "[backup]\nevery = \"5m\"\n",
                 "`f.toml` line 4, key `every`: `5m` is no time of an hour or more, as in 24h",
+            ),
+            (
+                "[store]\nurl = \"mysql://db\"\n",
+                "`f.toml` line 4, key `url`: does not begin with `postgres://`",
             ),
             ("[backup]\nkeep = 0\n", "`f.toml` line 4, key `keep`: is 0, but must be 1 to 10000"),
             (

@@ -56,12 +56,17 @@ impl DataDir {
     /// # Errors
     /// If it is missing, readable by others, or in use by another server.
     pub fn open(path: &Path) -> Result<Self> {
+        let dir = Self::open_without_database(path)?;
+        check_private(&path.join(schema::FILE))?;
+        Ok(dir)
+    }
+
+    /// As [`DataDir::open`], of a server whose database is elsewhere.
+    pub fn open_without_database(path: &Path) -> Result<Self> {
         check_private(path)?;
         let key = credential(path);
         let sealed = key.is_sealed() && !key.is_open();
-        for file in [if sealed { key.sealed } else { key.open }, path.join(schema::FILE)] {
-            check_private(&file)?;
-        }
+        check_private(if sealed { &key.sealed } else { &key.open })?;
         let head = path.join(headfile::FILE);
         if head.symlink_metadata().is_ok() {
             check_private(&head)?;
@@ -95,11 +100,9 @@ impl DataDir {
         if HeadFile::newest(&self.head())?.is_some() {
             return Ok(Some(headfile::FILE));
         }
-        let is_new = match self.database().symlink_metadata() {
-            Ok(_) => schema::is_new(&self.database())?,
-            Err(_) => true,
-        };
-        Ok((!is_new).then_some(schema::FILE))
+        let is_there = self.database().symlink_metadata().is_ok();
+        let is_used = is_there && !schema::is_new(&self.database())?;
+        Ok(is_used.then_some(schema::FILE))
     }
 
     /// Makes the directory if need be, for a server that is brought back: some of it may be there.
@@ -175,9 +178,6 @@ impl DataDir {
     }
 
     /// Makes the server key.
-    ///
-    /// # Errors
-    /// If it exists or cannot be written.
     pub fn create_key(&self) -> Result<SignKey> {
         let key = SignKey::generate();
         let text = Zeroizing::new(format!("{}\n", *key.to_text()));
@@ -383,6 +383,7 @@ mod tests {
     use shared::head::Head;
 
     use super::*;
+    use crate::store::NONE;
 
     fn fresh() -> (tempfile::TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
@@ -481,7 +482,7 @@ mod tests {
         };
         assert_eq!(made_anew(), None, "a database without a vault");
         let record = "INSERT INTO log VALUES (0, x'00', 'root', x'00', x'00')";
-        database.execute(record, []).unwrap();
+        database.execute(record, NONE).unwrap();
         assert!(made_anew().unwrap().ends_with("(`vault.db`)"));
         drop(database);
         for end in ["", "-wal", "-shm"] {

@@ -10,7 +10,7 @@ use shared::token::{Line as _, SetupLine};
 
 use crate::config::{Config, EXAMPLE, Places, is_host_port};
 use crate::datadir::{DataDir, public_key};
-use crate::store::{claim, schema};
+use crate::store::{Source, claim, log, snapshot};
 use host::files;
 use host::hint::hinted;
 
@@ -47,13 +47,41 @@ pub fn init(places: &Places, wanted: &Wanted) -> Result<Made> {
         return Err(hinted(format!("address `{bad}` is not host:port"), hint));
     }
     let config = configuration(places, wanted)?;
+    let source = Source::of(&config.data, &config.store)?;
     let dir = DataDir::create(&config.data)?;
     let again = public_key(&config.data)?.is_some();
-    let (key, claim) = fill(&dir)?;
+    let (key, claim) = fill(&dir, &source)?;
     write_configuration(&places.config, &config)?;
     let setup = SetupLine { addresses: addresses(&config), server: key, claim };
     let line = setup.to_line().context("cannot write the setup line")?;
     Ok(Made { config, line, again })
+}
+
+/// Makes a further server of the vault that the configured database holds, with a copy of the key
+/// of the first one.
+///
+/// # Errors
+/// If the database is not one that servers share, holds no vault, or lists another key.
+pub fn join(places: &Places, wanted: &Wanted, key: &Path) -> Result<Config> {
+    let config = configuration(places, wanted)?;
+    let source = Source::of(&config.data, &config.store)?;
+    if !source.is_shared() {
+        let way = format!("name the database as `url` in [store] of `{}`", places.config.display());
+        return Err(hinted("only a database of PostgreSQL has several servers", way));
+    }
+    let (state, _) = snapshot::fold(&source.open_source()?)?;
+    let Some(state) = state else {
+        let way = "`vault-server init` on the first host, then `vault init`, make one";
+        return Err(hinted(format!("database `{source}` holds no vault yet"), way));
+    };
+    let dir = DataDir::create(&config.data)?;
+    let taken = dir.take_key(key)?;
+    if let Some(other) = taken.filter(|key| !state.server().contains(key)) {
+        let way = "copy `server.key` of a server that runs on it";
+        return Err(hinted(format!("the vault there lists another key than {other}"), way));
+    }
+    write_configuration(&places.config, &config)?;
+    Ok(config)
 }
 
 /// Returns where agents are told to look for a server.
@@ -65,13 +93,20 @@ pub fn addresses(config: &Config) -> Vec<String> {
 }
 
 /// Makes the key and a database that waits for its claim code.
-fn fill(dir: &DataDir) -> Result<(VerifyKey, Hash)> {
+fn fill(dir: &DataDir, source: &Source) -> Result<(VerifyKey, Hash)> {
     let key = dir.key_or_new()?.context("the server key is sealed")?;
-    dir.database_or_new()?;
+    if !source.is_shared() {
+        dir.database_or_new()?;
+    }
     let code = Hash::from_bytes(*random::<32>());
-    let conn = schema::open(&dir.database())?;
+    let conn = source.open()?;
+    if log::hash_at(&conn, 0).context("cannot read the log")?.is_some() {
+        let way = "a further server of it takes a copy of the first one's key: `vault-server init \
+                   --join FILE`";
+        return Err(hinted(format!("database `{source}` holds a vault already"), way));
+    }
     claim::set(&conn, &code).context("cannot store the claim code")?;
-    conn.close().map_err(|(_, why)| why).context("cannot close the database")?;
+    conn.close().context("cannot close the database")?;
     Ok((key, code))
 }
 
@@ -133,6 +168,7 @@ fn guess(listen: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{NONE, schema};
 
     fn wanted(root: &Path) -> (Places, Wanted) {
         let listen = Some("127.0.0.1:0".parse().unwrap());
@@ -169,7 +205,7 @@ mod tests {
         let holds = |claim| claim::matches(&database, claim).unwrap();
         assert!(!holds(&first.claim) && holds(&second.claim));
         let record = "INSERT INTO log VALUES (0, x'00', 'root', x'00', x'00')";
-        database.execute(record, []).unwrap();
+        database.execute(record, NONE).unwrap();
         assert!(init(&places, &wanted).unwrap_err().to_string().contains("already holds a server"));
         assert!(holds(&second.claim));
     }

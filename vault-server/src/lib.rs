@@ -1,6 +1,6 @@
 //! The vault's server: stores what it cannot read and orders what it cannot forge. Its layers,
 //! from the bottom: `config`, `meter`, `metrics`, `store`, `datadir`, `vault`, `http`, `check`,
-//! `backup`, `init`, `restore`, `install`, `health`, `serve`, `cli`. No code lives here.
+//! `backup`, `init`, `restore`, `relocate`, `install`, `health`, `serve`, `cli`. No code is here.
 
 mod backup;
 mod check;
@@ -13,6 +13,7 @@ pub mod init;
 mod install;
 mod meter;
 mod metrics;
+mod relocate;
 mod restore;
 mod serve;
 mod store;

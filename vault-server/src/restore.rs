@@ -9,7 +9,6 @@ use host::files;
 use host::hint::hinted;
 use host::progress::Progress;
 use host::term::Term;
-use rusqlite::Connection;
 use shared::keys::VerifyKey;
 use shared::token::{Line as _, SetupLine};
 
@@ -17,8 +16,7 @@ use crate::check::{Looked, Sealed, damaged, look};
 use crate::config::Places;
 use crate::datadir::{DataDir, Owner};
 use crate::init::{self, Wanted};
-use crate::store::restored;
-use crate::store::{copy, schema};
+use crate::store::{Connection, copy, restored, schema};
 
 /// What is to be restored, and how.
 #[derive(Clone, Debug, clap::Args)]

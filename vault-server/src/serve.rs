@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use host::raw_keys::Acceptor;
 use host::systemd::notify;
 use shared::keys::{SignKey, VerifyKey};
 use tokio::net::TcpListener;
-use tokio::sync::watch as channel;
+use tokio::sync::{mpsc, watch as channel};
 
 use crate::backup::{self, Made};
 use crate::config::{self, Config};
@@ -23,7 +23,7 @@ use crate::meter::Meter;
 use crate::metrics::Metrics;
 use crate::store::headfile::HeadFile;
 use crate::store::reserve::Reserve;
-use crate::store::{self, Reader, Store, Transaction, claim, report, schema, snapshot};
+use crate::store::{self, Reader, Source, Store, Transaction, claim, report, snapshot};
 use crate::vault::{CodeFile, Disk, Members, Reported, Retention, Signers, Vault, directory};
 
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
@@ -36,13 +36,20 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    let dir = DataDir::open(&config.data)?;
+    let source = Source::of(&config.data, &config.store)?;
+    let dir = match source.is_shared() {
+        true => DataDir::open_without_database(&config.data)?,
+        false => DataDir::open(&config.data)?,
+    };
     let local = match config.metrics_listen {
         Some(addr) => Some(bind(addr).await?),
         None => None,
     };
-    let file = dir.database();
-    if dir.take_next(|| listed(&file))? {
+    let known = source.clone();
+    // What asks a database may wait.
+    let take = move || dir.take_next(|| listed(&known)).map(|taken| (dir, taken));
+    let (dir, taken) = tokio::task::spawn_blocking(take).await.context("cannot take the key")??;
+    if taken {
         tracing::warn!("the server has another key from now on");
     }
     let key = dir.read_key(config::credentials().as_deref())?;
@@ -55,9 +62,13 @@ pub async fn run(
     let retention = Retention { folder: dir.archive(), audit: config.audit.clone() };
     let heads = HeadFile::open(&dir.head())?;
     let held = heads.held();
-    let open = move || open(&file, heads, code, Arc::new(key), meter, retention);
+    let (woken, mut wakes) = mpsc::channel(1);
+    let from = source.clone();
+    let open = move || open(&from, heads, code, Arc::new(key), meter, retention);
     let vault = tokio::task::spawn_blocking(open).await.context("cannot open the database")??;
     vault.judge_file(held).await.context("cannot compare the signed head with the log")?;
+    // Kept until the end.
+    let _listener = source.listen(woken)?;
     let (stop, stopped) = channel::channel(false);
     let (connected, limits) = (vault.clone(), (config.limits, config.shares));
     let mut serving =
@@ -67,14 +78,16 @@ pub async fn run(
     }
     tracing::info!(%listen, "ready");
     notify::ready(Some(listen));
-    let mut served = None;
+    let (mut served, mut broken) = (None, None);
     tokio::select! {
         () = shutdown => {}
         ended = &mut serving => served = Some(ended),
         () = every_minute(&vault) => {}
         () = save_reports(&vault) => {}
         () = stay_alive(&vault) => {}
-        () = back_up(&vault, data, backups) => {}
+        () = back_up(&vault, &source, data, backups) => {}
+        () = catch_up(&vault, &mut wakes) => {}
+        why = vault.broken() => broken = Some(why),
     }
     tracing::info!("stopping");
     notify::stopping();
@@ -85,7 +98,20 @@ pub async fn run(
     };
     vault.close().await;
     drop(dir);
+    if let Some(why) = broken {
+        let way = "start it again: it begins with what the database holds, and asks the machines for \
+                   what that lacks";
+        return Err(hinted(why, way));
+    }
     served.context("connections ended badly")
+}
+
+/// Takes over what other servers write to the same database.
+async fn catch_up(vault: &Vault, wakes: &mut mpsc::Receiver<(u64, u64)>) {
+    while let Some((seq, audit)) = wakes.recv().await {
+        vault.catch_up(seq, audit).await;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Does what is due once a minute, from the start on: a stopped server may have left something.
@@ -113,7 +139,7 @@ async fn save_reports(vault: &Vault) {
 const AGAIN: Duration = Duration::from_mins(10);
 
 /// Makes the backups of the configuration when they are due.
-async fn back_up(vault: &Vault, data: PathBuf, set: config::Backup) {
+async fn back_up(vault: &Vault, source: &Source, data: PathBuf, set: config::Backup) {
     let Some(dir) = set.dir else { return std::future::pending().await };
     let (every, keep) = (Duration::from_micros(set.every), set.keep as usize);
     let mut tick = tokio::time::interval(Duration::from_secs(60));
@@ -124,14 +150,14 @@ async fn back_up(vault: &Vault, data: PathBuf, set: config::Backup) {
         if next.is_some_and(|next| Instant::now() < next) {
             continue;
         }
-        let (data, dir) = (data.clone(), dir.clone());
+        let (source, data, dir) = (source.clone(), data.clone(), dir.clone());
         let made = tokio::task::spawn_blocking(move || {
             // One of before the start counts.
             let age = backup::age(&dir, id)?;
             if let Some(wait) = age.and_then(|age| every.checked_sub(age)) {
                 return Ok((wait, None));
             }
-            backup::backup(&data, &dir, keep, clock::now(), &mut |_, _, _| ())
+            backup::backup(&source, &data, &dir, keep, clock::now(), &mut |_, _, _| ())
                 .map(|made| (every, Some(made)))
         });
         let made = made.await.unwrap_or_else(|why| Err(why.into()));
@@ -166,30 +192,30 @@ async fn stay_alive(vault: &Vault) {
 }
 
 /// Returns the server's keys as the vault lists them.
-fn listed(file: &Path) -> Result<Vec<VerifyKey>> {
-    let (state, _) = snapshot::fold(&schema::open_source(file)?)?;
+fn listed(source: &Source) -> Result<Vec<VerifyKey>> {
+    let (state, _) = snapshot::fold(&source.open_source()?)?;
     Ok(state.map(|state| state.server().to_vec()).unwrap_or_default())
 }
 
 /// Opens the database, folds what the snapshot does not hold, starts the writer.
 fn open(
-    file: &Path,
+    source: &Source,
     heads: HeadFile,
     code: CodeFile,
     key: Arc<SignKey>,
     meter: Meter,
     retention: Retention,
 ) -> Result<Vault> {
-    let conn = schema::open(file)?;
-    let (state, folded) = snapshot::fold(&conn)
-        .with_context(|| format!("database `{}` cannot be used", file.display()))?;
+    let conn = source.open()?;
+    let (state, folded) =
+        snapshot::fold(&conn).with_context(|| format!("database `{source}` cannot be used"))?;
     let audit = store::audit::head(&conn).context("cannot read the audit chain")?;
     let machines = directory(state.as_ref());
     if let Some(state) = &state {
         tracing::info!(seq = state.seq(), folded, audit = audit.n, "log loaded");
     } else if !claim::is_open(&conn).context("cannot read the claim code")? {
         // As `init` left it, there would be a code: what was in here is lost.
-        let why = format!("database `{}` holds neither a vault nor a setup code", file.display());
+        let why = format!("database `{source}` holds neither a vault nor a setup code");
         let way = "put a copy of its files from before back, or make a new server with \
                    `vault-server init` in another directory";
         return Err(hinted(why, way));
@@ -204,8 +230,8 @@ fn open(
     let tx =
         Transaction::new(conn, state, audit, key).context("cannot read what the database lacks")?;
     let store = Store::start(tx, heads, folded, Arc::clone(&metrics))?;
-    let reserve = Reserve::new(file.parent().unwrap_or(file));
-    let disk = Disk { store, reader: Reader::new(file.to_owned()), reserve, retention };
+    let reserve = Reserve::new(retention.folder.parent().unwrap_or(&retention.folder));
+    let disk = Disk { store, reader: Reader::new(source.clone()), reserve, retention };
     Ok(Vault::new(disk, members, meter, metrics))
 }
 

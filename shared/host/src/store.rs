@@ -1,6 +1,6 @@
-//! Group commit over SQLite: one thread owns the connection, runs everything queued in one
+//! Group commit: one thread owns the connection to a database, runs everything queued in one
 //! transaction, and answers after the commit, so that concurrent writers share one fsync. Also runs
-//! migrations. What the rows mean lives with each program.
+//! SQLite's migrations. What the rows mean lives with each program.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -21,13 +21,55 @@ const BATCH: usize = 256;
 /// Jobs that may wait; a caller with another one waits too.
 const QUEUE: usize = 1024;
 
+/// A step of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It begins.
+    Begin,
+    /// Its changes are on disk from now on.
+    Commit,
+    /// Its changes are undone.
+    Rollback,
+    /// What follows can be undone alone.
+    Savepoint,
+    /// What followed the savepoint stays.
+    Release,
+    /// What followed the savepoint is undone.
+    RollbackTo,
+}
+
+impl Step {
+    /// Returns its statement in SQL.
+    #[must_use]
+    pub const fn sql(self) -> &'static str {
+        match self {
+            Self::Begin => "BEGIN",
+            Self::Commit => "COMMIT",
+            Self::Rollback => "ROLLBACK",
+            Self::Savepoint => "SAVEPOINT job",
+            Self::Release => "RELEASE job",
+            Self::RollbackTo => "ROLLBACK TO job",
+        }
+    }
+}
+
 /// A connection, and what memory keeps of its database.
 pub trait Database: Send + 'static {
     /// A point that memory can be taken back to.
     type Mark;
 
-    /// Returns the connection.
-    fn conn(&self) -> &Connection;
+    /// Why a job failed.
+    type Error: Into<StoreFailure>;
+
+    /// Takes a step of the transaction. One that begins may change memory: what others have
+    /// written meanwhile is no part of it.
+    ///
+    /// # Errors
+    /// If the database refuses; of [`Step::Commit`], if nothing of the transaction is on disk.
+    fn step(&mut self, step: Step) -> Result<(), StoreFailure>;
+
+    /// Tells whether the transaction that was begun is still open: some errors end it.
+    fn is_open(&self) -> bool;
 
     /// Notes where memory stands.
     fn mark(&self) -> Self::Mark;
@@ -57,7 +99,7 @@ pub enum StoreFailure {
     /// No space is left for the database.
     #[error("the disk of this host's database is full; nothing was written")]
     Full,
-    /// SQLite refused.
+    /// The database refused.
     #[error("database: {0}")]
     Failed(Arc<str>),
     /// A file beside the database, which comes before any answer, cannot be written.
@@ -140,7 +182,7 @@ impl<D: Database> Store<D> {
     /// work did.
     pub async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut D) -> Result<T, D::Error> + Send + 'static,
     ) -> Result<T, StoreFailure> {
         self.begin(work).await?.await.unwrap_or(Err(StoreFailure::Closed))
     }
@@ -151,11 +193,11 @@ impl<D: Database> Store<D> {
     /// If the database is closed.
     pub async fn begin<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut D) -> Result<T, D::Error> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, StoreFailure>>, StoreFailure> {
         let (answer, answered) = oneshot::channel();
         let job = move |open: Result<&mut D, StoreFailure>| match open
-            .and_then(|database| work(database).map_err(StoreFailure::from))
+            .and_then(|database| work(database).map_err(Into::into))
         {
             Ok(value) => Outcome::Keep(Box::new(move |committed| {
                 let _ = answer.send(committed.map(|()| value));
@@ -172,11 +214,11 @@ impl<D: Database> Store<D> {
     /// Runs `look`, which changes nothing, and answers without waiting for a commit.
     pub async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
+        look: impl FnOnce(&mut D) -> Result<T, D::Error> + Send + 'static,
     ) -> Result<T, StoreFailure> {
         let (answer, answered) = oneshot::channel();
         let job = move |open: Result<&mut D, StoreFailure>| {
-            let _ = answer.send(open.and_then(|database| Ok(look(database)?)));
+            let _ = answer.send(open.and_then(|database| look(database).map_err(Into::into)));
             Outcome::Keep(Box::new(|_| {}))
         };
         self.submit(Box::new(job)).await?;
@@ -230,16 +272,16 @@ fn serve<D: Database>(mut database: D, mut messages: mpsc::Receiver<Message<D>>)
     database.close();
 }
 
-/// Runs jobs in one transaction: all of them, unless SQLite gives it up meanwhile; where it begins
+/// Runs jobs in one transaction: all of them, unless it is given up meanwhile; where it begins
 /// none, the first job is told. If it fails, the jobs learn it last first, so that each can take
 /// back what it did elsewhere.
 fn transact<D: Database>(database: &mut D, batch: &mut VecDeque<Job<D>>) {
     let start = Instant::now();
     database.begin();
-    let mark = database.mark();
     let mut finishes = Vec::with_capacity(batch.len());
     let mut jobs = 0;
-    let mut fate = execute(database.conn(), "BEGIN");
+    let mut fate = database.step(Step::Begin);
+    let mark = database.mark();
     if let Err(why) = &fate
         && let Some(first) = batch.pop_front()
         && let Outcome::Keep(finish) = first(Err(why.clone()))
@@ -252,15 +294,15 @@ fn transact<D: Database>(database: &mut D, batch: &mut VecDeque<Job<D>>) {
         jobs += 1;
         fate = run(database, job, &mut finishes);
     }
-    match fate.and_then(|()| execute(database.conn(), "COMMIT")) {
+    match fate.and_then(|()| database.step(Step::Commit)) {
         Ok(()) => {
             database.committed(jobs, start.elapsed());
             finishes.into_iter().for_each(|finish| finish(Ok(())));
         }
         Err(why) => {
             tracing::error!(%why, "nothing written");
-            if !database.conn().is_autocommit() {
-                let _ = execute(database.conn(), "ROLLBACK");
+            if database.is_open() {
+                let _ = database.step(Step::Rollback);
             }
             database.back_to(mark);
             database.failed(&why);
@@ -281,39 +323,42 @@ fn run<D: Database>(
         return match job(Ok(database)) {
             Outcome::Keep(finish) => {
                 finishes.push(finish);
-                if database.conn().is_autocommit() { Err(given_up()) } else { Ok(()) }
+                if database.is_open() { Ok(()) } else { Err(given_up()) }
             }
             Outcome::Undo(why) => {
                 database.back_to(mark);
-                let undone = execute(database.conn(), "ROLLBACK");
-                undone.and_then(|()| execute(database.conn(), "BEGIN")).map_err(|_| why)
+                let undone = database.step(Step::Rollback);
+                undone.and_then(|()| database.step(Step::Begin)).map_err(|_| why)
             }
         };
     }
-    let guarded = execute(database.conn(), "SAVEPOINT job");
+    let guarded = database.step(Step::Savepoint);
     match job(Ok(database)) {
         Outcome::Keep(finish) => {
             finishes.push(finish);
-            guarded.and_then(|()| execute(database.conn(), "RELEASE job"))
+            guarded.and_then(|()| database.step(Step::Release))
         }
         Outcome::Undo(why) => {
             database.back_to(mark);
-            let undone = execute(database.conn(), "ROLLBACK TO job")
-                .and_then(|()| execute(database.conn(), "RELEASE job"));
+            let undone =
+                database.step(Step::RollbackTo).and_then(|()| database.step(Step::Release));
             // What kept the job from being undone alone is what made it fail.
             guarded.and(undone).map_err(|_| why)
         }
     }
 }
 
-/// SQLite ends a transaction by itself after some errors, e.g. for want of room.
+/// A database ends a transaction by itself after some errors, e.g. for want of room.
 fn given_up() -> StoreFailure {
     StoreFailure::Failed("the transaction was given up".into())
 }
 
-/// Executes a statement that comes again and again: it is parsed once.
-fn execute(conn: &Connection, statement: &str) -> Result<(), StoreFailure> {
-    let done = conn.prepare_cached(statement).and_then(|mut ready| ready.execute([]));
+/// Takes a step of a transaction of SQLite. Its statement comes again and again: it is parsed once.
+///
+/// # Errors
+/// If SQLite refuses.
+pub fn step(conn: &Connection, step: Step) -> Result<(), StoreFailure> {
+    let done = conn.prepare_cached(step.sql()).and_then(|mut ready| ready.execute([]));
     done.map(drop).map_err(StoreFailure::from)
 }
 

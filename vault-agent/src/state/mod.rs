@@ -71,9 +71,14 @@ impl Deref for Database {
 impl store::Database for Database {
     /// Jobs take memory back themselves.
     type Mark = ();
+    type Error = rusqlite::Error;
 
-    fn conn(&self) -> &Connection {
-        &self.conn
+    fn step(&mut self, step: store::Step) -> Result<(), Failure> {
+        store::step(&self.conn, step)
+    }
+
+    fn is_open(&self) -> bool {
+        !self.conn.is_autocommit()
     }
 
     fn mark(&self) {}

@@ -3,65 +3,89 @@
 //! those are.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
-use shared::audit::Fact;
+use shared::audit::{Fact, Op};
 use shared::name::Name;
 use shared::path::SecretPath;
+use shared::text::like;
 use shared::wire::v1::audit::AuditQuery;
 
+use super::{Connection, Fault, Result, Value, params};
+
 /// Returns the kind of a fact, which is listed from now on.
-pub fn of(conn: &Connection, fact: &Fact) -> rusqlite::Result<i64> {
-    let whole = params![
-        fact.path.as_ref().map(SecretPath::as_str),
-        fact.machine.as_ref().map(Name::as_str),
-        fact.op.as_str(),
-        fact.is_refusal()
-    ];
-    let known = conn
-        .prepare_cached(
-            "SELECT id FROM audit_kind WHERE path IS ?1 AND machine IS ?2 AND op = ?3 AND denied = ?4",
-        )?
-        .query_row(whole, |row| row.get(0))
-        .optional()?;
-    if let Some(known) = known {
+pub fn of(conn: &Connection, fact: &Fact) -> Result<i64> {
+    let (path, machine) =
+        (fact.path.as_ref().map(SecretPath::as_str), fact.machine.as_ref().map(Name::as_str));
+    let (op, denied) = (Value::from(fact.op.as_str()), Value::from(fact.is_refusal()));
+    let read = |row: &super::Row<'_>| row.get(0);
+    // Each its own text: no index finds what may be NULL or not.
+    let known = match (path, machine) {
+        (Some(path), Some(machine)) => conn.first(
+            "SELECT id FROM audit_kind WHERE op = ?1 AND denied = ?2 AND path = ?3 AND machine = ?4",
+            [op, denied, path.into(), machine.into()],
+            read,
+        ),
+        (Some(path), None) => conn.first(
+            "SELECT id FROM audit_kind
+             WHERE op = ?1 AND denied = ?2 AND path = ?3 AND machine IS NULL",
+            [op, denied, path.into()],
+            read,
+        ),
+        (None, Some(machine)) => conn.first(
+            "SELECT id FROM audit_kind
+             WHERE op = ?1 AND denied = ?2 AND path IS NULL AND machine = ?3",
+            [op, denied, machine.into()],
+            read,
+        ),
+        (None, None) => conn.first(
+            "SELECT id FROM audit_kind
+             WHERE op = ?1 AND denied = ?2 AND path IS NULL AND machine IS NULL",
+            [op, denied],
+            read,
+        ),
+    };
+    if let Some(known) = known? {
         return Ok(known);
     }
-    conn.prepare_cached(
-        "INSERT INTO audit_kind (path, machine, op, denied) VALUES (?1, ?2, ?3, ?4)",
-    )?
-    .execute(whole)?;
-    Ok(conn.last_insert_rowid())
+    conn.query_row(
+        "INSERT INTO audit_kind (path, machine, op, denied) VALUES (?1, ?2, ?3, ?4) RETURNING id",
+        [path.into(), machine.into(), op, denied],
+        read,
+    )
 }
 
 /// Returns the kinds that match; `None` if all do.
 pub fn matching(
     conn: &Connection,
     AuditQuery { machine, path, op, denied, .. }: &AuditQuery,
-) -> rusqlite::Result<Option<BTreeSet<i64>>> {
+) -> Result<Option<BTreeSet<i64>>> {
     if machine.is_none() && path.is_none() && op.is_none() && !denied {
         return Ok(None);
     }
     // A condition whose value is NULL holds for all.
-    let mut query = conn.prepare_cached(
-        "SELECT id FROM audit_kind
-         WHERE (?1 IS NULL OR machine = ?1)
-         AND (?2 IS NULL OR path GLOB ?2)
-         AND (?3 IS NULL OR instr(?3, ' ' || op || ' ') > 0)
-         AND (denied OR NOT ?4)",
-    )?;
-    let ops = op.as_ref().map(|op| format!(" {} ", op.meant().join(" ")));
-    let found = query
-        .query_map(params![machine, path.as_deref().map(glob), ops, denied], |row| row.get(0))?;
-    found.collect::<rusqlite::Result<_>>().map(Some)
-}
-
-/// Leaves `*` its meaning and takes it from the other characters that `GLOB` knows.
-fn glob(pattern: &str) -> String {
-    pattern.replace('[', "[[]").replace('?', "[?]")
+    let query = "SELECT id, path, op FROM audit_kind
+         WHERE (CAST(?1 AS text) IS NULL OR machine = ?1) AND (denied OR NOT ?2)";
+    let ops = op.as_ref().map(Op::meant);
+    let mut found = BTreeSet::new();
+    conn.each(query, params![machine.as_deref(), *denied], |row| {
+        let is_path = match path {
+            Some(pattern) => row.get::<Option<&str>>(1)?.is_some_and(|path| like(pattern, path)),
+            None => true,
+        };
+        let is_op = match &ops {
+            Some(ops) => ops.contains(&row.get(2)?),
+            None => true,
+        };
+        if is_path && is_op {
+            found.insert(row.get(0)?);
+        }
+        Ok::<_, Fault>(ControlFlow::Continue(()))
+    })?;
+    Ok(Some(found))
 }
 
 /// Drops a kind that no record has any more.
-pub fn forget(conn: &Connection, kind: i64) -> rusqlite::Result<()> {
-    conn.prepare_cached("DELETE FROM audit_kind WHERE id = ?1")?.execute([kind]).map(drop)
+pub fn forget(conn: &Connection, kind: i64) -> Result<()> {
+    conn.execute("DELETE FROM audit_kind WHERE id = ?1", [kind]).map(drop)
 }

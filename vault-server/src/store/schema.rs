@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use host::hint::hinted;
 use host::store::migrate;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::OpenFlags;
+
+use super::Connection;
 
 /// File name inside the data directory.
 pub const FILE: &str = "vault.db";
@@ -29,11 +31,11 @@ const MIGRATIONS: &[&str] =
 /// If it cannot be opened, is damaged, or was written by a newer program.
 pub fn open(file: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(file, flags)
+    let mut conn = rusqlite::Connection::open_with_flags(file, flags)
         .with_context(|| format!("cannot open database `{}`", file.display()))?;
     prepare(&conn).map_err(|why| unusable(file, &why))?;
     migrate(&mut conn, file, MIGRATIONS, "vault-server")?;
-    Ok(conn)
+    Ok(conn.into())
 }
 
 /// Says in one sentence why a database cannot be used; SQLite's own chain says it twice.
@@ -64,7 +66,7 @@ pub fn open_source(file: &Path) -> Result<Connection> {
         return Err(hinted(why, BACKUP));
     }
     migrate(&mut conn, file, MIGRATIONS, "vault-server")?;
-    Ok(conn)
+    Ok(conn.into())
 }
 
 /// As [`open_source`], of what is meant to be a backup.
@@ -102,7 +104,7 @@ pub fn is_new(file: &Path) -> Result<bool> {
 }
 
 /// Opens what may be no database at all, only to read it. A pipe would keep the caller waiting.
-fn open_to_read(file: &Path) -> Result<Connection> {
+fn open_to_read(file: &Path) -> Result<rusqlite::Connection> {
     let shown = file.display();
     let found = match file.metadata() {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
@@ -116,12 +118,18 @@ fn open_to_read(file: &Path) -> Result<Connection> {
         return Err(hinted(format!("`{shown}` is no regular file"), way));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(file, flags)
+    let conn = rusqlite::Connection::open_with_flags(file, flags)
         .with_context(|| format!("cannot open database `{shown}`"))?;
     let wait = conn.busy_timeout(std::time::Duration::from_secs(5));
     let read = wait.and_then(|()| conn.execute_batch("SELECT count(*) FROM sqlite_schema"));
     read.map_err(|why| unusable(file, &why))?;
     Ok(conn)
+}
+
+/// Tells whether there is a table of this name.
+pub fn has_table(conn: &Connection, name: &str) -> super::Result<bool> {
+    let query = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
+    conn.query_row(query, [name], |row| row.get(0))
 }
 
 /// Opens a copy that is being made, and brings it up to date. What is written into it is on disk
@@ -131,7 +139,7 @@ fn open_to_read(file: &Path) -> Result<Connection> {
 /// As [`open`].
 pub fn open_copy(file: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(file, flags)
+    let mut conn = rusqlite::Connection::open_with_flags(file, flags)
         .with_context(|| format!("cannot open database `{}`", file.display()))?;
     let prepared = conn.execute_batch(
         "PRAGMA journal_mode = MEMORY;
@@ -140,21 +148,21 @@ pub fn open_copy(file: &Path) -> Result<Connection> {
     );
     prepared.map_err(|why| unusable(file, &why))?;
     migrate(&mut conn, file, MIGRATIONS, "vault-server")?;
-    Ok(conn)
+    Ok(conn.into())
 }
 
 /// Opens the database for reading beside the writer.
-pub fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
+pub fn open_reader(file: &Path) -> super::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(file, flags)?;
+    let conn = rusqlite::Connection::open_with_flags(file, flags)?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -256;")?;
-    Ok(conn)
+    Ok(conn.into())
 }
 
 /// With `synchronous = NORMAL` a power cut could take acknowledged entries back, which to every
 /// client looks like a rollback attack. Of the pages 1 MiB is kept in memory.
-fn prepare(conn: &Connection) -> rusqlite::Result<()> {
+fn prepare(conn: &rusqlite::Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     conn.set_prepared_statement_cache_capacity(64);
     conn.execute_batch(
@@ -170,9 +178,18 @@ fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// Makes an empty database in memory.
+#[cfg(test)]
+pub fn in_memory() -> Connection {
+    let mut conn = rusqlite::Connection::open_in_memory().unwrap();
+    migrate(&mut conn, Path::new(":memory:"), MIGRATIONS, "vault-server").unwrap();
+    conn.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{NONE, Value};
 
     fn empty() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -186,26 +203,25 @@ mod tests {
         let (_dir, file) = empty();
         let conn = open(&file).unwrap();
         let pragma = |name: &str| -> String {
-            let value: rusqlite::types::Value =
-                conn.pragma_query_value(None, name, |row| row.get(0)).unwrap();
-            format!("{value:?}")
+            let read = |row: &crate::store::Row<'_>| Ok(format!("{:?}", row.get::<Value<'_>>(0)?));
+            conn.query_row(&format!("PRAGMA {name}"), NONE, read).unwrap()
         };
-        assert_eq!(pragma("synchronous"), "Integer(2)");
+        assert_eq!(pragma("synchronous"), "Int(2)");
         assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
-        assert_eq!(pragma("foreign_keys"), "Integer(1)");
+        assert_eq!(pragma("foreign_keys"), "Int(1)");
     }
 
     #[test]
     fn a_newer_database_is_refused_and_left_alone() {
         let (_dir, file) = empty();
-        open(&file).unwrap().pragma_update(None, "user_version", 999).unwrap();
-        let fault = open(&file).unwrap_err();
+        open(&file).unwrap().execute("PRAGMA user_version = 999", NONE).unwrap();
+        let fault = open(&file).err().unwrap();
         let ours = format!("has version 999, newer than this program's {}", MIGRATIONS.len());
         assert!(fault.to_string().ends_with(&ours), "{fault}");
         assert!(
             host::hint::hint(&fault).unwrap().contains("install the vault-server that wrote it")
         );
-        let conn = Connection::open(&file).unwrap();
+        let conn = rusqlite::Connection::open(&file).unwrap();
         let found: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         assert_eq!(found, 999);
     }

@@ -1,16 +1,17 @@
 //! Table `snapshot`: the folded state after some entry, and starting from it. A snapshot is this
 //! program's own and never sent; one that does not match the log is passed over.
 
-use anyhow::{Context as _, Result, anyhow};
+use std::ops::ControlFlow;
+
+use anyhow::{Context as _, anyhow};
 use host::hint::hinted;
-use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::log::{Refused, State, apply, start};
 
 use super::checkpoint;
 use super::log::{self, Stored};
-use super::{hash, int, nat, unwritable};
+use super::{Connection, Fault, NONE, Result, hash, int, nat, params, unwritable};
 
 /// Changes whenever the layout of [`State`] does: no other snapshot is read.
 const FORMAT: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
@@ -19,19 +20,21 @@ const FORMAT: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
 const PIECE: usize = 64 << 10;
 
 /// Writes the snapshot of `state`, in a transaction of its own.
-pub fn save(conn: &Connection, state: &State) -> rusqlite::Result<()> {
-    let tx = conn.unchecked_transaction()?;
-    tx.execute("DELETE FROM snapshot_piece", [])?;
-    let mut pieces = Pieces::new(&tx);
-    let written = postcard::to_io(state, &mut pieces).map(|_| ());
-    let digest = pieces.finish()?;
-    written.map_err(unwritable)?;
-    tx.execute(
-        "INSERT OR REPLACE INTO snapshot (id, format, seq, head, digest)
-         VALUES (1, ?1, ?2, ?3, ?4)",
-        params![FORMAT, int(state.seq()), state.head().as_bytes(), digest.as_bytes()],
-    )?;
-    tx.commit()
+pub fn save(conn: &Connection, state: &State) -> Result<()> {
+    conn.atomically(|conn| {
+        conn.execute("DELETE FROM snapshot_piece", NONE)?;
+        let mut pieces = Pieces::new(conn);
+        let written = postcard::to_io(state, &mut pieces).map(|_| ());
+        let digest = pieces.finish()?;
+        written.map_err(unwritable)?;
+        let (seq, head) = (int(state.seq()), state.head());
+        conn.execute(
+            "INSERT INTO snapshot (id, format, seq, head, digest) VALUES (1, ?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO UPDATE SET format = ?1, seq = ?2, head = ?3, digest = ?4",
+            params![FORMAT, seq, head.as_bytes(), digest.as_bytes()],
+        )
+        .map(drop)
+    })
 }
 
 /// Stores what is written to it piece by piece: a state is never in memory twice.
@@ -40,7 +43,7 @@ struct Pieces<'c> {
     next: u64,
     piece: Vec<u8>,
     digest: Hash,
-    failed: Option<rusqlite::Error>,
+    failed: Option<Fault>,
 }
 
 impl<'c> Pieces<'c> {
@@ -49,10 +52,11 @@ impl<'c> Pieces<'c> {
         Self { conn, next: 0, piece, digest: Hash::ZERO, failed: None }
     }
 
-    fn store(&mut self) -> rusqlite::Result<()> {
-        self.conn
-            .prepare_cached("INSERT INTO snapshot_piece (n, bytes) VALUES (?1, ?2)")?
-            .execute(params![int(self.next), self.piece])?;
+    fn store(&mut self) -> Result<()> {
+        self.conn.execute(
+            "INSERT INTO snapshot_piece (n, bytes) VALUES (?1, ?2)",
+            params![int(self.next), &self.piece],
+        )?;
         self.digest = digest(self.digest, &self.piece);
         self.next += 1;
         self.piece.clear();
@@ -60,7 +64,7 @@ impl<'c> Pieces<'c> {
     }
 
     /// Stores the last piece and returns the digest of all.
-    fn finish(mut self) -> rusqlite::Result<Hash> {
+    fn finish(mut self) -> Result<Hash> {
         match self.failed.take() {
             Some(error) => Err(error),
             None => self.store().map(|()| self.digest),
@@ -91,13 +95,11 @@ fn digest(before: Hash, piece: &[u8]) -> Hash {
 }
 
 /// Reads the snapshot, if there is one that this program wrote and the log bears out.
-fn load(conn: &Connection) -> rusqlite::Result<Option<State>> {
-    let found = conn
-        .query_row("SELECT format, seq, head, digest FROM snapshot", [], |row| {
-            let format: String = row.get(0)?;
-            Ok((format, nat(row.get(1)?), hash(row, 2)?, hash(row, 3)?))
-        })
-        .optional()?;
+fn load(conn: &Connection) -> Result<Option<State>> {
+    let found = conn.first("SELECT format, seq, head, digest FROM snapshot", NONE, |row| {
+        let format: String = row.get(0)?;
+        Ok((format, nat(row.get(1)?), hash(row, 2)?, hash(row, 3)?))
+    })?;
     let Some((format, seq, head, expected)) = found else { return Ok(None) };
     let logged = log::at(conn, seq)?.map(|stored| stored.hash);
     let state = if format == FORMAT && logged == Some(head) { read(conn, expected)? } else { None };
@@ -109,18 +111,17 @@ fn load(conn: &Connection) -> rusqlite::Result<Option<State>> {
 }
 
 /// Puts the pieces together; `None` if they are not those that were written.
-fn read(conn: &Connection, expected: Hash) -> rusqlite::Result<Option<State>> {
+fn read(conn: &Connection, expected: Hash) -> Result<Option<State>> {
     let sum = "SELECT coalesce(sum(length(bytes)), 0) FROM snapshot_piece";
-    let size = conn.query_row(sum, [], |row| row.get(0).map(nat))?;
+    let size = conn.query_row(sum, NONE, |row| row.get(0).map(nat))?;
     let size = usize::try_from(size).unwrap_or(0);
     let (mut bytes, mut found) = (Vec::with_capacity(size), Hash::ZERO);
-    let mut statement = conn.prepare("SELECT bytes FROM snapshot_piece ORDER BY n")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let piece = row.get_ref(0)?.as_blob()?;
+    conn.each("SELECT bytes FROM snapshot_piece ORDER BY n", NONE, |row| {
+        let piece: &[u8] = row.get(0)?;
         found = digest(found, piece);
         bytes.extend_from_slice(piece);
-    }
+        Ok::<_, Fault>(ControlFlow::Continue(()))
+    })?;
     Ok(if found == expected { postcard::from_bytes(&bytes).ok() } else { None })
 }
 
@@ -129,7 +130,7 @@ fn read(conn: &Connection, expected: Hash) -> rusqlite::Result<Option<State>> {
 ///
 /// # Errors
 /// If an entry does not follow from those before.
-pub fn fold(conn: &Connection) -> Result<(Option<State>, usize)> {
+pub fn fold(conn: &Connection) -> anyhow::Result<(Option<State>, usize)> {
     let state = match load(conn).context("cannot read the snapshot")? {
         Some(state) => Some(state),
         None => checkpoint::start(conn)?,
@@ -146,11 +147,10 @@ pub fn replay(
     conn: &Connection,
     mut state: Option<State>,
     mut each: impl FnMut(u64),
-) -> Result<(Option<State>, usize)> {
+) -> anyhow::Result<(Option<State>, usize)> {
     let from = state.as_ref().map_or(0, |state| state.seq() + 1);
     let mut folded = 0;
-    for stored in log::range(conn)?.query_map([int(from), i64::MAX], log::read)? {
-        let Stored { seq, hash, envelope } = stored?;
+    log::range(conn, from, u64::MAX, |Stored { seq, hash, envelope }| {
         let due = state.as_ref().map_or(0, |state| state.seq() + 1);
         if seq != due {
             return Err(anyhow!("entry {due} of the log is missing"));
@@ -165,7 +165,8 @@ pub fn replay(
         }
         folded += 1;
         each(seq);
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok((state, folded))
 }
 

@@ -3,10 +3,11 @@
 //! here.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use shared::audit::{AuditHead, Fact};
+use shared::error::Error;
 use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
 use shared::keys::{SignKey, VerifyKey};
@@ -17,8 +18,9 @@ use shared::time::Time;
 use shared::wire::v1::shares::Share;
 
 use super::folded::{Folded, is_folded, may_be_counted};
+use super::log::{self, Stored};
 use super::restored::{self, Restored};
-use super::{audit, unwritable};
+use super::{Connection, Fault, Result, Tip, audit, checkpoint, unwritable};
 use crate::meter::Meter;
 
 /// What a queued piece of work operates on.
@@ -33,6 +35,8 @@ pub struct Transaction {
     pub(super) signer: Arc<SignKey>,
     pub(super) head: Option<SignedHead>,
     pub(super) restored: Option<Restored>,
+    /// How often what the database lacks was changed.
+    pub(super) marks: u64,
     /// What the log lists may have changed since it was last made known.
     pub(super) relisted: bool,
     pub(super) payer: Option<Payer>,
@@ -65,7 +69,7 @@ impl Transaction {
         state: Option<State>,
         audit: AuditHead,
         signer: Arc<SignKey>,
-    ) -> rusqlite::Result<Self> {
+    ) -> Result<Self> {
         let restored = restored::load(&conn)?;
         let now = Time::from_micros(0);
         let mut tx = Self {
@@ -79,6 +83,7 @@ impl Transaction {
             signer,
             head: None,
             restored,
+            marks: 0,
             relisted: true,
             payer: None,
             folded: Arc::default(),
@@ -121,15 +126,15 @@ impl Transaction {
     }
 
     /// Signs the head that entry `seq`, just stored, has made: it is the newest now.
-    pub fn sign_newest(&mut self, seq: u64, head: Hash) -> rusqlite::Result<SignedHead> {
+    pub fn sign_newest(&mut self, seq: u64, head: Hash) -> Result<SignedHead> {
         let signed = self.sign(seq, head)?;
         self.head = Some(signed);
         Ok(signed)
     }
 
     /// Signs the head that entry `seq` of the log made: a head says the same whenever it is signed.
-    pub fn sign(&self, seq: u64, head: Hash) -> rusqlite::Result<SignedHead> {
-        let state = self.state.as_ref().ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    pub fn sign(&self, seq: u64, head: Hash) -> Result<SignedHead> {
+        let state = self.state.as_ref().ok_or(Fault::Absent)?;
         let head = Head { epoch: state.epoch_at(seq), seq, head };
         head.sign(&self.signer, state.vault()).map_err(unwritable)
     }
@@ -140,10 +145,102 @@ impl Transaction {
     }
 
     /// Notes what the database lacks, or that it lacks nothing any more.
-    pub fn set_restored(&mut self, restored: Option<Restored>) -> rusqlite::Result<()> {
+    pub fn set_restored(&mut self, restored: Option<Restored>) -> Result<()> {
         restored::save(&self.conn, restored.as_ref())?;
         self.restored = restored;
+        self.marks += 1;
         Ok(())
+    }
+
+    /// Returns where the chains end, with what the open transaction has written.
+    pub(super) fn tip(&self) -> Tip {
+        let log = self.state.as_ref().map(|state| (state.seq(), state.head()));
+        Tip { log, audit: self.audit, marks: self.marks }
+    }
+
+    /// Takes over what other servers have committed, which ends at `tip`; tells whether who takes
+    /// part may have changed. They have checked it as this one does.
+    pub(super) fn follow(&mut self, tip: &Tip) -> Result<bool, Overtaken> {
+        let mut changed = false;
+        if self.tip().log != tip.log {
+            changed = self.fold_on(tip)?;
+            self.wanted = None;
+            let place = self.state.as_ref().map(State::place);
+            if let Some(Head { seq, head, .. }) = place {
+                self.sign_newest(seq, head)?;
+            }
+        }
+        // One that was sealed meanwhile is known to its segment.
+        let known = audit::head_at(&self.conn, self.audit.n)?;
+        if tip.audit.n < self.audit.n || known.is_some_and(|known| known != self.audit) {
+            return Err(Overtaken::Lost { what: "audit record", n: self.audit.n });
+        }
+        if (self.audit, self.marks) != (tip.audit, tip.marks) {
+            (self.audit, self.marks) = (tip.audit, tip.marks);
+            self.restored = restored::load(&self.conn)?;
+            self.relisted = true;
+        }
+        Ok(changed)
+    }
+
+    /// Folds the entries up to `tip` that other servers have written.
+    fn fold_on(&mut self, tip: &Tip) -> Result<bool, Overtaken> {
+        let own = self.tip().log;
+        let lost = || {
+            let n = own.map_or(0, |(seq, _)| seq);
+            Overtaken::Lost { what: "entry", n }
+        };
+        let begin = self.begin_later()?;
+        let mut changed = begin.is_some();
+        let known = match (own, &begin) {
+            (Some((seq, head)), None) => log::hash_at(&self.conn, seq)? == Some(head),
+            (Some(_), Some(_)) | (None, _) => true,
+        };
+        let upto = tip.log.filter(|_| known).ok_or_else(lost)?.0;
+        self.state = begin.or_else(|| self.state.take());
+        let first = self.state.as_ref().map_or(0, |state| state.seq() + 1);
+        let state = &mut self.state;
+        log::range(&self.conn, first, upto, |Stored { seq, envelope, .. }| {
+            match state {
+                None => {
+                    let founded = shared::log::start(&envelope);
+                    *state = Some(founded.map_err(|why| Overtaken::Unknown(seq, why))?);
+                    changed = true;
+                }
+                Some(state) => {
+                    let applied = shared::log::apply(state, &envelope);
+                    let Applied { entry, .. } =
+                        applied.map_err(|why| Overtaken::Unknown(seq, why.error))?;
+                    changed |= entry.ops.iter().any(changes_members);
+                }
+            }
+            Ok::<_, Overtaken>(ControlFlow::Continue(()))
+        })?;
+        self.relisted = true;
+        match self.tip().log == tip.log {
+            true => Ok(changed),
+            false => Err(lost()),
+        }
+    }
+
+    /// Returns the state that the log begins after, if the entry that this server is at, or those
+    /// that come next, were dropped.
+    fn begin_later(&self) -> Result<Option<State>, Overtaken> {
+        let own = self.state.as_ref();
+        let dropped = checkpoint::dropped(&self.conn)?;
+        if dropped == 0 || own.is_some_and(|own| own.seq() > dropped) {
+            return Ok(None);
+        }
+        let begin = checkpoint::start(&self.conn).map_err(Overtaken::Begin)?;
+        match (own, &begin) {
+            (Some(own), Some(begin))
+                if own.vault() != begin.vault()
+                    || (own.seq() == begin.seq() && own.head() != begin.head()) =>
+            {
+                Err(Overtaken::Lost { what: "entry", n: own.seq() })
+            }
+            (Some(_) | None, _) => Ok(begin),
+        }
     }
 
     /// Takes the state of a new vault.
@@ -203,7 +300,7 @@ impl Transaction {
 
     /// Appends an audit record. Only counted is a refusal like one that is on record already, and a
     /// fact whose payer is over its share of records, if that is enough for a fact of its kind.
-    pub fn record(&mut self, fact: Fact) -> rusqlite::Result<()> {
+    pub fn record(&mut self, fact: Fact) -> Result<()> {
         let refused = is_folded(&fact);
         if refused && self.folded.repeats(&fact) {
             return Ok(());
@@ -225,11 +322,11 @@ impl Transaction {
     }
 
     /// Appends the records of what was only counted, and starts to count anew.
-    pub fn record_counted(&mut self) -> rusqlite::Result<()> {
+    pub fn record_counted(&mut self) -> Result<()> {
         self.folded.take().into_iter().try_for_each(|fact| self.append(fact))
     }
 
-    fn append(&mut self, fact: Fact) -> rusqlite::Result<()> {
+    fn append(&mut self, fact: Fact) -> Result<()> {
         self.audit = audit::insert(&self.conn, self.audit, self.now, fact)?;
         Ok(())
     }
@@ -238,6 +335,42 @@ impl Transaction {
     pub fn after_commit(&mut self, act: impl FnOnce() + Send + 'static) {
         self.after.push(Box::new(act));
     }
+}
+
+/// Why this server cannot go on where others have left off.
+#[derive(Debug, thiserror::Error)]
+pub enum Overtaken {
+    /// The database cannot be read.
+    #[error("{0}")]
+    Fault(#[from] Fault),
+    /// The database lacks what this server has committed.
+    #[error("the database lacks {what} {n}, which this server has committed")]
+    Lost {
+        /// What is lacking.
+        what: &'static str,
+        /// Its number.
+        n: u64,
+    },
+    /// The log begins after a state that cannot be read.
+    #[error("{0:#}")]
+    Begin(anyhow::Error),
+    /// Another server has written what this program does not take.
+    #[error("entry {0}, which another server has written, is not taken: {1}")]
+    Unknown(u64, Error),
+}
+
+/// Tells whether an operation may change who takes part, or who signs.
+pub const fn changes_members(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::MachineAdd(_)
+            | Op::MachineRename { .. }
+            | Op::MachineRekey(_)
+            | Op::MachineRemove { .. }
+            | Op::AdminAdd { .. }
+            | Op::AdminRemove { .. }
+            | Op::RootSet { .. }
+    )
 }
 
 /// Tells whether an operation may change what [`Listed`] says.

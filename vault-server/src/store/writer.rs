@@ -5,13 +5,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
 use host::clock;
-use host::store::{self, Database, StoreFailure};
-use rusqlite::Connection;
+use host::store::{self, Database, Step, StoreFailure};
 use shared::audit::AuditHead;
 use shared::head::SignedHead;
 use shared::log::State;
@@ -21,8 +19,8 @@ use super::end::{End, Listed};
 use super::folded::Folded;
 use super::headfile::HeadFile;
 use super::restored::{self, Cause, Restored};
-use super::snapshot;
-use super::transaction::Transaction;
+use super::transaction::{Overtaken, Transaction};
+use super::{Fault, Result, Tip, snapshot};
 use crate::metrics::Metrics;
 
 #[cfg(test)]
@@ -32,8 +30,8 @@ mod tests;
 const SNAPSHOT_DUE: usize = 4096;
 /// A snapshot is written after this many entries even if somebody waits.
 const SNAPSHOT_LATEST: usize = 16_384;
-/// After this many commits the write-ahead log is moved into the database, once nobody waits.
-const CHECKPOINT_DUE: usize = 512;
+/// After this many commits the database is tidied, once nobody waits.
+const TIDY_DUE: usize = 512;
 
 /// Heads of the audit chain that are remembered: as many as machines may still name that have heard
 /// of one a moment ago.
@@ -47,6 +45,8 @@ pub struct Store {
     end: watch::Receiver<Option<End>>,
     withheld: Arc<AtomicBool>,
     folded: Arc<Folded>,
+    follow: Arc<OnceLock<Follow>>,
+    broken: watch::Receiver<Option<String>>,
 }
 
 /// The newest heads of the audit chain that were made known, the last one at the end.
@@ -62,13 +62,18 @@ impl Store {
         heads: HeadFile,
         unsaved: usize,
         metrics: Arc<Metrics>,
-    ) -> Result<Self> {
+    ) -> anyhow::Result<Self> {
         let (shown, audit) = watch::channel(tx.audit());
         let (ended, end) = watch::channel(None);
         let withheld = Arc::new(AtomicBool::new(false));
         let (file, held_back, heads) = (heads, Arc::clone(&withheld), Heads::default());
         let folded = Arc::clone(&tx.folded);
+        let (breaks, broken) = watch::channel(None);
+        let follow = Arc::<OnceLock<Follow>>::default();
         let mut writer = Writer {
+            began: tx.tip(),
+            follow: Arc::clone(&follow),
+            broken: breaks,
             tx,
             file,
             withheld: held_back,
@@ -80,7 +85,27 @@ impl Store {
             commits: 0,
         };
         writer.show();
-        Ok(Self { writer: store::Store::start(writer)?, audit, heads, end, withheld, folded })
+        let writer = store::Store::start(writer)?;
+        Ok(Self { writer, audit, heads, end, withheld, folded, follow, broken })
+    }
+
+    /// Has `follow` called once other servers have written to the same database, before any piece
+    /// of work that comes after; it is told whether who takes part has changed.
+    pub fn when_others_wrote(&self, follow: impl Fn(Option<&State>, bool) + Send + Sync + 'static) {
+        // There is one vault to a store: nobody has set it before.
+        let _ = self.follow.set(Box::new(follow));
+    }
+
+    /// Waits until this server cannot go on: it has to begin anew with what the database holds.
+    /// Returns why.
+    pub async fn broken(&self) -> String {
+        let mut broken = self.broken.clone();
+        let why = broken.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        match why {
+            Some(why) => why,
+            // The writer has ended: whoever ended it knows.
+            None => std::future::pending().await,
+        }
     }
 
     /// Returns the head of the audit chain as of the last commit, and later ones.
@@ -109,7 +134,7 @@ impl Store {
     pub async fn call<T, F>(&self, work: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Transaction) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&mut Transaction) -> Result<T> + Send + 'static,
     {
         let written = self.writer.write(move |writer| {
             if writer.is_withheld() {
@@ -145,9 +170,16 @@ struct Writer {
     end: watch::Sender<Option<End>>,
     /// Entries since the last snapshot.
     unsaved: usize,
-    /// Commits since the last checkpoint.
+    /// Commits since it was tidied.
     commits: usize,
+    /// Where the chains ended when the open transaction began.
+    began: Tip,
+    follow: Arc<OnceLock<Follow>>,
+    broken: watch::Sender<Option<String>>,
 }
+
+/// Does what is due once other servers have written; told whether who takes part has changed.
+type Follow = Box<dyn Fn(Option<&State>, bool) + Send + Sync>;
 
 /// Where memory stood.
 struct Mark {
@@ -157,17 +189,35 @@ struct Mark {
     audit: AuditHead,
     head: Option<SignedHead>,
     restored: Option<Restored>,
+    marks: u64,
 }
 
 impl Database for Writer {
     type Mark = Mark;
+    type Error = Fault;
 
-    fn conn(&self) -> &Connection {
-        &self.tx.conn
+    fn step(&mut self, step: Step) -> Result<(), StoreFailure> {
+        match step {
+            Step::Begin => {
+                if let Some(tip) = self.tx.conn.begin()? {
+                    self.follow(&tip)?;
+                }
+                self.began = self.tx.tip();
+                Ok(())
+            }
+            Step::Commit => self.tx.conn.commit(&self.began, &self.tx.tip()),
+            Step::Rollback | Step::Savepoint | Step::Release | Step::RollbackTo => {
+                self.tx.conn.step(step)
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.tx.conn.is_open()
     }
 
     fn mark(&self) -> Mark {
-        let Transaction { state, undo, after, audit, head, restored, .. } = &self.tx;
+        let Transaction { state, undo, after, audit, head, restored, marks, .. } = &self.tx;
         Mark {
             founded: state.is_some(),
             undo: undo.len(),
@@ -175,10 +225,12 @@ impl Database for Writer {
             audit: *audit,
             head: *head,
             restored: *restored,
+            marks: *marks,
         }
     }
 
-    fn back_to(&mut self, Mark { founded, undo, after, audit, head, restored }: Mark) {
+    fn back_to(&mut self, mark: Mark) {
+        let Mark { founded, undo, after, audit, head, restored, marks } = mark;
         if self.tx.undo.len() > undo {
             self.tx.wanted = None;
         }
@@ -187,7 +239,8 @@ impl Database for Writer {
         }
         self.tx.state.take_if(|_| !founded);
         self.tx.after.truncate(after);
-        (self.tx.audit, self.tx.head, self.tx.restored) = (audit, head, restored);
+        (self.tx.audit, self.tx.head) = (audit, head);
+        (self.tx.restored, self.tx.marks) = (restored, marks);
     }
 
     fn begin(&mut self) {
@@ -212,9 +265,9 @@ impl Database for Writer {
         if self.unsaved >= SNAPSHOT_LATEST || (idle && self.unsaved >= SNAPSHOT_DUE) {
             self.snapshot();
         }
-        if idle && self.commits >= CHECKPOINT_DUE {
+        if idle && self.commits >= TIDY_DUE {
             self.commits = 0;
-            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+            self.tx.conn.tidy();
         }
     }
 
@@ -222,11 +275,40 @@ impl Database for Writer {
         if self.unsaved > 0 {
             self.snapshot();
         }
-        self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
+        self.tx.conn.settle();
     }
 }
 
 impl Writer {
+    /// Goes on where other servers have left off.
+    fn follow(&mut self, tip: &Tip) -> Result<(), StoreFailure> {
+        let own = self.tx.tip();
+        if own == *tip {
+            return Ok(());
+        }
+        match self.tx.follow(tip) {
+            Ok(changed) => {
+                if own.log != tip.log {
+                    let (before, after) =
+                        (own.log.map_or(0, |log| log.0), tip.log.map_or(0, |log| log.0));
+                    self.unsaved += usize::try_from(after.saturating_sub(before)).unwrap_or(0);
+                    if let Some(follow) = self.follow.get() {
+                        follow(self.tx.state(), changed);
+                    }
+                }
+                Ok(())
+            }
+            Err(why) => {
+                let _ = self.tx.conn.step(Step::Rollback);
+                let failure = StoreFailure::Failed(why.to_string().into());
+                if !matches!(why, Overtaken::Fault(_)) {
+                    self.broken.send_replace(Some(why.to_string()));
+                }
+                Err(failure)
+            }
+        }
+    }
+
     fn is_withheld(&self) -> bool {
         self.withheld.load(Ordering::Acquire)
     }
@@ -297,11 +379,5 @@ impl Writer {
             Err(error) => tracing::warn!(%error, "no snapshot written"),
         }
         self.unsaved = 0;
-    }
-
-    fn checkpoint(&self, sql: &'static str) {
-        if let Err(error) = self.tx.conn.query_row(sql, [], |_| Ok(())) {
-            tracing::warn!(%error, "write-ahead log not moved into the database");
-        }
     }
 }

@@ -19,7 +19,7 @@ use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::{AppendRequest, Frame};
 use shared::wire::v1::shares::Share;
 
-use crate::store::{Transaction, access, blob, log, report};
+use crate::store::{Fault, Result, Transaction, access, blob, changes_members, log, report};
 
 use super::checkpoint;
 use super::code::CodeFile;
@@ -90,7 +90,7 @@ impl Vault {
 }
 
 /// Tells whether an entry was built on one of the last heads.
-fn is_recent(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<bool> {
+fn is_recent(tx: &Transaction, envelope: &Envelope) -> Result<bool> {
     let entry = serde_json::from_slice::<Entry>(&envelope.body);
     let (Ok(Entry { seq, prev, .. }), Some(state)) = (entry, tx.state()) else { return Ok(false) };
     let recent = seq > 0 && seq <= state.seq() && seq + HEADS > state.seq();
@@ -214,17 +214,14 @@ fn not_applied(
 }
 
 /// Answers the very same bytes sent again as it did before; they are on record already.
-fn known(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<Option<Append>> {
+fn known(tx: &Transaction, envelope: &Envelope) -> Result<Option<Append>> {
     let Some((seq, hash)) = stored(tx, envelope)? else { return Ok(None) };
     tx.charge(Share::Log, envelope.body.len());
     Ok(Some(Append::Done(tx.sign(seq, hash)?)))
 }
 
 /// Returns where the very same bytes stand in the log, and their hash, if they do.
-pub(super) fn stored(
-    tx: &Transaction,
-    envelope: &Envelope,
-) -> rusqlite::Result<Option<(u64, Hash)>> {
+pub(super) fn stored(tx: &Transaction, envelope: &Envelope) -> Result<Option<(u64, Hash)>> {
     let Ok(claimed) = serde_json::from_slice::<Entry>(&envelope.body) else { return Ok(None) };
     let known = if claimed.seq > 0 { log::at(tx.conn(), claimed.seq)? } else { None };
     let known = known.filter(|known| known.envelope == *envelope);
@@ -279,7 +276,7 @@ fn gather<'a>(
     entry: &'a Entry,
     dropped: &[Hash],
     blobs: &'a [Inline],
-) -> rusqlite::Result<Result<Vec<Brought<'a>>, Refused>> {
+) -> Result<Result<Vec<Brought<'a>>, Refused>> {
     let mut inline: HashMap<Hash, &Inline> =
         blobs.iter().map(|blob| (Hash::of(&[&blob.0]), blob)).collect();
     let dropped: HashSet<&Hash> = dropped.iter().collect();
@@ -325,10 +322,10 @@ pub(super) fn keep(
     entry: &Entry,
     brought: &[Brought<'_>],
     dropped: &[Hash],
-) -> rusqlite::Result<SignedHead> {
+) -> Result<SignedHead> {
     let Entry { seq, ops, .. } = entry;
     let (conn, now) = (tx.conn(), tx.now());
-    let state = tx.state().ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let state = tx.state().ok_or(Fault::Absent)?;
     let newest = state.seq() == *seq;
     let hash = if newest { state.head() } else { envelope.hash(Purpose::Entry(state.vault())) };
     log::insert(conn, *seq, &hash, envelope)?;
@@ -364,7 +361,7 @@ pub(super) fn publish(
     head: SignedHead,
     brought: &[Brought<'_>],
     writer: Option<&Caller>,
-) -> rusqlite::Result<()> {
+) -> Result<()> {
     let seq = entry.seq;
     // Lines by the blobs they carry: alike followers share the bytes.
     let mut lines: HashMap<Vec<Hash>, Bytes> = HashMap::new();
@@ -392,19 +389,7 @@ pub(super) fn publish(
             due.send(seq, bytes);
         }
     });
-    let touched = |op: &Op| {
-        matches!(
-            op,
-            Op::MachineAdd(_)
-                | Op::MachineRename { .. }
-                | Op::MachineRekey(_)
-                | Op::MachineRemove { .. }
-                | Op::AdminAdd { .. }
-                | Op::AdminRemove { .. }
-                | Op::RootSet { .. }
-        )
-    };
-    if entry.ops.iter().any(touched) {
+    if entry.ops.iter().any(changes_members) {
         let (hub, machines) = (Arc::clone(hub), directory(tx.state()));
         let signers = tx.state().map(Signers::of);
         tx.after_commit(move || hub.admit(machines, signers));
@@ -435,7 +420,7 @@ fn carrying(
     envelope: &Envelope,
     head: SignedHead,
     blobs: &[&Brought<'_>],
-) -> rusqlite::Result<Bytes> {
+) -> Result<Bytes> {
     let mut inline = Vec::with_capacity(blobs.len());
     for Brought { put, inline: sent } in blobs {
         match sent {

@@ -10,7 +10,7 @@ use shared::signed::Envelope;
 use shared::wire::v1::checkpoint::Vouched;
 
 use crate::meter::STRANGERS;
-use crate::store::{Transaction, checkpoint, log, unwritable};
+use crate::store::{Fault, Result, Transaction, checkpoint, log, unwritable};
 
 use super::{Caller, Outcome, Refusal, Vault};
 
@@ -53,7 +53,7 @@ impl Vault {
     }
 
     /// Has the log begin after the newest checkpoint if nobody needs what is before it.
-    fn begin_later(&self, tx: &Transaction) -> rusqlite::Result<()> {
+    fn begin_later(&self, tx: &Transaction) -> Result<()> {
         let Some(named) = checkpoint::newest(tx.conn())? else { return Ok(()) };
         let (Some(state), None) = (tx.state(), tx.restored()) else { return Ok(()) };
         if checkpoint::dropped(tx.conn())? >= named.seq {
@@ -79,7 +79,7 @@ fn vouched(tx: &Transaction) -> Outcome<(Bytes, Checkpoint)> {
     let conn = tx.conn();
     let named = checkpoint::newest(conn)?.ok_or(Refusal::NoCheckpoint)?;
     let record = |seq: u64| -> Outcome<Envelope> {
-        let stored = log::at(conn, seq)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let stored = log::at(conn, seq)?.ok_or(Fault::Absent)?;
         Ok(stored.envelope)
     };
     let (genesis, entry) = (record(0)?, record(named.seq + 1)?);
@@ -94,12 +94,12 @@ pub(super) fn keep_state(
     tx: &mut Transaction,
     envelope: &Envelope,
     named: Checkpoint,
-) -> rusqlite::Result<()> {
+) -> Result<()> {
     tx.take_back();
     let saved = tx.state().map_or(Ok(()), |state| checkpoint::save(tx.conn(), state, named));
     match tx.apply(envelope) {
         Some(Ok(_)) => saved,
         Some(Err(why)) => Err(unwritable(why)),
-        None => Err(rusqlite::Error::QueryReturnedNoRows),
+        None => Err(Fault::Absent),
     }
 }

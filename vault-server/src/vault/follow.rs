@@ -1,6 +1,7 @@
 //! Reading the log in pages and following it. An entry reaches a follower either from a page or
 //! live, never both: one goes live only at the very head.
 
+use std::ops::ControlFlow;
 use std::sync::{MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use shared::log::Number;
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::log::Frame;
 
-use crate::store::{Transaction, checkpoint, int, log, unwritable};
+use crate::store::{Fault, Result, Transaction, checkpoint, log, unwritable};
 
 use super::clone::Clones;
 use super::hub::{Hub, Live, Place};
@@ -138,24 +139,23 @@ impl Vault {
         let key = self.0.key.clone();
         let read = self.ask(machine, move |conn| {
             let (mut text, mut last) = (Vec::new(), None);
-            let mut records = log::range(conn)?;
-            let records = records.query_map([int(from), int(upto)], log::read)?;
-            for (due, stored) in (from..).zip(records) {
-                let log::Stored { seq, hash, envelope } = stored?;
+            let mut due = from;
+            log::range(conn, from, upto, |log::Stored { seq, hash, envelope }| {
                 // Dropped meanwhile, before a reader that sleeps.
                 if seq != due {
-                    break;
+                    return Ok(ControlFlow::Break(()));
                 }
+                due += 1;
                 let frame = match seq {
                     0 => Frame::Genesis(envelope),
                     _ => Frame::Entry { envelope, blobs: Vec::new() },
                 };
                 text.extend_from_slice(&line(&frame)?);
                 last = Some((seq, hash));
-                if text.len() >= room {
-                    break;
-                }
-            }
+                let full = text.len() >= room;
+                let next = if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+                Ok::<_, Fault>(next)
+            })?;
             if let Some((seq, hash)) = last {
                 let head = listed.sign(seq, hash, &key).map_err(unwritable)?;
                 text.extend_from_slice(&line(&Frame::Head(head))?);
@@ -187,7 +187,7 @@ fn go_live(hub: &Hub, id: u64, after: u64, head: SignedHead) -> Outcome<Join> {
 }
 
 /// Writes a frame as one line.
-pub fn line(frame: &Frame) -> rusqlite::Result<Bytes> {
+pub fn line(frame: &Frame) -> Result<Bytes> {
     let mut line = serde_json::to_vec(frame).map_err(unwritable)?;
     line.push(b'\n');
     Ok(line.into())

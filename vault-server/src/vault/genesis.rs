@@ -12,7 +12,7 @@ use shared::wire::v1::log::GenesisRequest;
 use shared::wire::v1::shares::Share;
 
 use crate::meter::STRANGERS;
-use crate::store::{Transaction, claim, log};
+use crate::store::{Result, Transaction, claim, log};
 
 use super::append::{keep, publish};
 use super::caller::Peer;
@@ -82,7 +82,7 @@ fn genesis(
     Ok(())
 }
 
-fn is_stored(tx: &Transaction, seq: u64, envelope: &Envelope) -> rusqlite::Result<bool> {
+fn is_stored(tx: &Transaction, seq: u64, envelope: &Envelope) -> Result<bool> {
     Ok(log::at(tx.conn(), seq)?.is_some_and(|stored| stored.envelope == *envelope))
 }
 

@@ -14,7 +14,7 @@ use shared::signed::Envelope;
 use shared::wire::v1::log::{HealReply, HealRequest};
 use shared::wire::v1::shares::Share;
 
-use crate::store::{Transaction, Wanted, blob};
+use crate::store::{Result, Transaction, Wanted, blob};
 
 use super::append::{Brought, keep, publish, put_of, refused_fact, stored};
 use super::hub::Hub;
@@ -162,11 +162,7 @@ fn run<'e>(
 }
 
 /// Finds those of an entry's blobs that were uploaded before it.
-fn parked<'e>(
-    tx: &Transaction,
-    entry: &'e Entry,
-    dropped: &[Hash],
-) -> rusqlite::Result<Vec<Brought<'e>>> {
+fn parked<'e>(tx: &Transaction, entry: &'e Entry, dropped: &[Hash]) -> Result<Vec<Brought<'e>>> {
     let dropped: HashSet<&Hash> = dropped.iter().collect();
     let mut parked = Vec::new();
     for put in entry.ops.iter().filter_map(put_of).filter(|put| !dropped.contains(&put.blob)) {
@@ -180,7 +176,7 @@ fn parked<'e>(
 
 /// Returns the blobs of kept versions that are not here. Once none is missing, none can be until
 /// entries are given back: others bring their blobs.
-fn wanted(tx: &mut Transaction) -> rusqlite::Result<Vec<Hash>> {
+fn wanted(tx: &mut Transaction) -> Result<Vec<Hash>> {
     let mut still = Wanted::new();
     for (id, (path, ver)) in tx.wanted().into_iter().flatten() {
         let secret = tx.state().and_then(|state| state.secret(path));
@@ -198,7 +194,7 @@ fn wanted(tx: &mut Transaction) -> rusqlite::Result<Vec<Hash>> {
 }
 
 /// Looks for the blobs of kept versions that are not here.
-fn missing(tx: &Transaction) -> rusqlite::Result<Wanted> {
+fn missing(tx: &Transaction) -> Result<Wanted> {
     let mut missing = HashMap::new();
     let secrets = tx.state().into_iter().flat_map(State::secrets);
     for (path, secret) in secrets {

@@ -217,6 +217,20 @@ impl Hub {
         }
     }
 
+    /// Returns what is called once other servers have written: followers catch up, since nobody
+    /// hands them those entries, and connections are told who takes part, if that has changed.
+    pub fn others_wrote(self: &Arc<Self>) -> impl Fn(Option<&State>, bool) + Send + Sync + use<> {
+        let hub = Arc::clone(self);
+        move |state, changed| {
+            if changed {
+                hub.admit(directory(state), state.map(Signers::of));
+            }
+            for follower in hub.lock().by_id.values_mut() {
+                follower.live = None;
+            }
+        }
+    }
+
     /// Returns the followers that are due an entry now; one without room left falls behind and
     /// will catch up by reading.
     pub fn due(self: &Arc<Self>) -> Vec<Due> {

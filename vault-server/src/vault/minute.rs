@@ -7,7 +7,7 @@ use shared::time::Time;
 use shared::wire::v1::health::Room;
 
 use crate::meter::STRANGERS;
-use crate::store::{blob, schema, segment};
+use crate::store::{Connection, Transaction, blob, schema, segment};
 
 use super::room::of_disk;
 use super::{Refusal, Vault};
@@ -34,9 +34,14 @@ impl Vault {
             let database = folder.with_file_name(schema::FILE).metadata();
             (of_disk(&folder), database.map(|found| found.len()))
         };
-        let Ok((room, database)) = tokio::task::spawn_blocking(look).await else { return };
+        let Ok((room, file)) = tokio::task::spawn_blocking(look).await else { return };
         let metrics = &self.0.metrics;
-        if let Ok(bytes) = database {
+        let elsewhere = if self.0.reader.is_shared() {
+            self.0.reader.ask(Connection::size).await.ok().flatten()
+        } else {
+            None
+        };
+        if let Some(bytes) = elsewhere.or_else(|| file.ok()) {
             metrics.database.set(bytes);
         }
         let Some(room) = room else { return };
@@ -65,8 +70,12 @@ impl Vault {
             let retention = self.0.retention.clone();
             let sealed = self.0.reader.ask(move |conn| Ok(retention.seal(conn, clock::now())));
             let Some(sealed) = sealed.await?? else { break };
-            let (first, last) = (sealed.before.n + 1, sealed.after.n);
-            store.call(move |tx| segment::insert(tx.conn(), &sealed)).await?;
+            let (first, last) = (sealed.segment.before.n + 1, sealed.segment.after.n);
+            let list = move |tx: &mut Transaction| match tx.conn().holds_archive() {
+                true => segment::pack(tx.conn(), &sealed),
+                false => segment::insert(tx.conn(), &sealed.segment),
+            };
+            store.call(list).await?;
             tracing::info!(first, last, "audit records moved into a sealed file");
             while store.call(|tx| segment::trim(tx.conn())).await? {}
         }

@@ -19,6 +19,7 @@ mod hub;
 mod join;
 mod joining;
 mod minute;
+mod others;
 mod replaced;
 mod report;
 mod reported;
@@ -50,7 +51,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::meter::{Limited, Meter, STRANGERS};
 use crate::metrics::Metrics;
 use crate::store::reserve::Reserve;
-use crate::store::{Payer, Reader, Store, Transaction};
+use crate::store::{self, Connection, Fault, Payer, Reader, Store, Transaction};
 
 use clone::Clones;
 use hub::Hub;
@@ -109,8 +110,8 @@ impl From<StoreFailure> for Refusal {
 enum Stop {
     /// The request is refused; what was written before, records among it, stays.
     Refused(Refusal),
-    /// SQLite failed: what was written is taken back.
-    Failed(rusqlite::Error),
+    /// The database failed: what was written is taken back.
+    Failed(Fault),
 }
 
 impl From<Refusal> for Stop {
@@ -119,8 +120,8 @@ impl From<Refusal> for Stop {
     }
 }
 
-impl From<rusqlite::Error> for Stop {
-    fn from(why: rusqlite::Error) -> Self {
+impl From<Fault> for Stop {
+    fn from(why: Fault) -> Self {
         Self::Failed(why)
     }
 }
@@ -189,6 +190,7 @@ impl Vault {
         let (meter, code) = (Arc::new(meter), Arc::new(code));
         let hub = Hub::new(machines, signers, Arc::clone(&meter), Arc::clone(&metrics));
         let room = Gauge::default();
+        store.when_others_wrote(hub.others_wrote());
         Self(Arc::new(Inner {
             store,
             reader,
@@ -301,7 +303,7 @@ impl Vault {
     pub async fn close(&self) {
         self.record_counted().await;
         self.save_reports().await;
-        self.0.reader.close();
+        self.0.reader.close().await;
         self.0.store.close().await;
     }
 
@@ -400,7 +402,7 @@ impl Vault {
     async fn ask<T, F>(&self, machine: Number, ask: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
-        F: FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&Connection) -> store::Result<T> + Send + 'static,
     {
         let turn = self.0.meter.reads.enter(machine).await;
         let asked = self.0.reader.ask(move |conn| {
@@ -446,7 +448,7 @@ fn signer(by: &Actor) -> Who {
 
 /// Records a refusal; tells whether it is worth a line in the log, too: what is only counted, since
 /// its machine is over its share, would fill that instead.
-fn recorded(tx: &mut Transaction, fact: Fact) -> rusqlite::Result<bool> {
+fn recorded(tx: &mut Transaction, fact: Fact) -> store::Result<bool> {
     let before = tx.audit().n;
     tx.record(fact)?;
     Ok(tx.audit().n > before)

@@ -8,7 +8,7 @@ use shared::hash::Hash;
 use shared::log::{self, Op, Put, State};
 use shared::path::SecretPath;
 
-use crate::store::{Transaction, blob};
+use crate::store::{Result, Transaction, blob};
 
 /// Returns the readers that a blob is encrypted to; `None` if they changed since it was made, and
 /// nobody knows who they are.
@@ -20,7 +20,7 @@ pub(super) fn readers(state: Option<&State>, put: &Put) -> Option<String> {
 /// Takes the blobs that an entry has dropped: those stay for a while that everybody may still read
 /// whom they are encrypted to. The others go at once, also those that stayed until now: whatever
 /// is destroyed or forgotten, and what a machine or a kit could open that has lost the right to.
-pub(super) fn retire(tx: &Transaction, ops: &[Op], dropped: &[Hash]) -> rusqlite::Result<()> {
+pub(super) fn retire(tx: &Transaction, ops: &[Op], dropped: &[Hash]) -> Result<()> {
     let (conn, now) = (tx.conn(), tx.now());
     let mut today = Today { state: tx.state(), readers: HashMap::new() };
     for id in dropped {

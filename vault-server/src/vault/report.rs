@@ -12,6 +12,7 @@ use shared::head::SignedHead;
 use shared::keys::VerifyKey;
 use shared::log::Number;
 use shared::report::{Seen, Targets};
+use shared::time::Time;
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 use shared::wire::v1::shares::Share;
@@ -25,6 +26,8 @@ use super::{Caller, Refusal, Vault, admitted, refuse};
 
 /// How often what came along with reports is recorded.
 const TOGETHER: Duration = Duration::from_millis(50);
+/// Reports that others saved are looked for so far back, in microseconds: more than clocks differ.
+const SAVED_WITHIN: u64 = 60_000_000;
 
 impl Vault {
     /// Keeps the caller's report; returns records of others if it asks for some.
@@ -181,9 +184,17 @@ impl Vault {
         Ok(self.0.reported.page(query.after, &view, &self.0.hub.presence(), now))
     }
 
-    /// Saves the reports that came in since the last time.
+    /// Saves the reports that came in since the last time, and takes over those that other servers
+    /// have saved.
     pub async fn save_reports(&self) {
         let machines = self.0.hub.directory().borrow().clone();
+        if self.0.reader.is_shared() {
+            let now = clock::now().as_micros();
+            let since = Time::from_micros(now.saturating_sub(SAVED_WITHIN));
+            if let Ok(saved) = self.0.reader.ask(move |conn| report::since(conn, since)).await {
+                self.0.reported.take_over(saved, &machines);
+            }
+        }
         let unsaved = self.0.reported.unsaved(&machines);
         if unsaved.is_empty() {
             return;

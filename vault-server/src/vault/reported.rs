@@ -106,6 +106,31 @@ impl Reported {
         Self(Mutex::new(kept.into_iter().filter_map(read).collect()))
     }
 
+    /// Takes over newer reports that other servers have saved, of active machines; where an older
+    /// one was saved over what is here, that is saved again.
+    pub fn take_over(&self, kept: Vec<Kept>, machines: &Directory) {
+        let keys: BTreeMap<Number, [u8; 32]> =
+            machines.iter().map(|(key, (number, _))| (*number, *key)).collect();
+        let mut reports = self.lock();
+        for Kept { number, at, seen: signed, targets } in kept {
+            let Some(key) = keys.get(&number).copied() else { continue };
+            let Ok(seen) = signed.parse::<Seen>() else { continue };
+            match reports.get_mut(&number) {
+                Some(known) if known.key == key && known.seen.n > seen.n => {
+                    (known.unsaved, known.targets_unsaved) = (true, known.targets.is_some());
+                }
+                Some(known) if known.key == key && known.seen.n == seen.n => {}
+                Some(_) | None => {
+                    let targets =
+                        targets.filter(|text| Hash::of(&[text.as_bytes()]) == seen.targets);
+                    let (audit, proven) = (AuditHead::EMPTY, true);
+                    let other = Accepted { key, seen, signed, targets, at, audit, proven };
+                    reports.insert(number, other.into());
+                }
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Number, Report>> {
         // Every change under the lock is a single step: a panic elsewhere leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

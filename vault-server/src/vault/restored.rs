@@ -14,7 +14,7 @@ use shared::wire::v1::log::AppendRequest;
 
 use crate::meter::STRANGERS;
 use crate::store::restored::{self as table, Cause, Restored};
-use crate::store::{End, Transaction, audit as chain, log};
+use crate::store::{End, Result, Transaction, audit as chain, log};
 
 use super::code::CodeFile;
 use super::{Outcome, Peer, Refusal, Vault, give_up, refuse};
@@ -57,18 +57,26 @@ impl Vault {
         self.call(STRANGERS, move |tx| Ok(judge(tx, &code, head, Cause::Caller, fact)?)).await
     }
 
-    /// Makes the one-time code anew if its file is gone.
+    /// Makes the one-time code anew if its file is gone. Of several servers one shows it: the
+    /// others remove theirs, and one that is started makes another.
     pub(super) async fn look_after_code(&self) {
         if self.0.store.end().is_some_and(|end| end.restored) {
-            let code = self.0.code.clone();
+            let (code, shared) = (self.0.code.clone(), self.0.reader.is_shared());
+            let look = move |tx: &mut Transaction| match tx.restored() {
+                Some(restored) if shared && !code.holds(restored) => {
+                    code.remove();
+                    Ok(())
+                }
+                Some(_) | None => Ok(keep_code(tx, &code)?),
+            };
             // A failure is in the log; the next minute tries again.
-            let _ = self.call(STRANGERS, move |tx| Ok(keep_code(tx, &code)?)).await;
+            let _ = self.call(STRANGERS, look).await;
         }
     }
 }
 
 /// Tells whether the log lacks a head that this server has signed.
-fn lacks(tx: &Transaction, head: &SignedHead) -> rusqlite::Result<bool> {
+fn lacks(tx: &Transaction, head: &SignedHead) -> Result<bool> {
     tx.state().map_or(Ok(false), |state| table::lacks(tx.conn(), state, head))
 }
 
@@ -79,7 +87,7 @@ fn judge(
     head: SignedHead,
     cause: Cause,
     fact: Fact,
-) -> rusqlite::Result<()> {
+) -> Result<()> {
     if !lacks(tx, &head)? {
         return Ok(());
     }
@@ -115,7 +123,7 @@ fn judge(
 
 /// Writes a new one-time code, unless its file holds the present one; removes the file of a used
 /// one.
-pub(super) fn keep_code(tx: &mut Transaction, file: &CodeFile) -> rusqlite::Result<()> {
+pub(super) fn keep_code(tx: &mut Transaction, file: &CodeFile) -> Result<()> {
     let Some(restored) = tx.restored().copied() else {
         file.remove();
         return Ok(());
@@ -182,11 +190,7 @@ pub(super) fn may_resume(
 }
 
 /// Ends the state with the entry that resumed.
-pub(super) fn resumed(
-    tx: &mut Transaction,
-    file: &Arc<CodeFile>,
-    entry: &Entry,
-) -> rusqlite::Result<()> {
+pub(super) fn resumed(tx: &mut Transaction, file: &Arc<CodeFile>, entry: &Entry) -> Result<()> {
     if resume(entry).is_none() {
         return Ok(());
     }
@@ -196,7 +200,7 @@ pub(super) fn resumed(
 }
 
 /// Ends the state once the log holds the head that the file beside the database told of.
-pub(super) fn healed(tx: &mut Transaction, file: &Arc<CodeFile>) -> rusqlite::Result<()> {
+pub(super) fn healed(tx: &mut Transaction, file: &Arc<CodeFile>) -> Result<()> {
     let Some(Restored { cause: Cause::File, lacks: head, .. }) = tx.restored().copied() else {
         return Ok(());
     };
@@ -208,7 +212,7 @@ pub(super) fn healed(tx: &mut Transaction, file: &Arc<CodeFile>) -> rusqlite::Re
     end(tx, file)
 }
 
-fn end(tx: &mut Transaction, file: &Arc<CodeFile>) -> rusqlite::Result<()> {
+fn end(tx: &mut Transaction, file: &Arc<CodeFile>) -> Result<()> {
     tx.set_restored(None)?;
     let file = Arc::clone(file);
     tx.after_commit(move || file.remove());

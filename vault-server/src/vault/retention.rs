@@ -4,12 +4,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use rusqlite::Connection;
 use shared::time::Time;
 
 use crate::config;
-use crate::store::audit;
 use crate::store::segment::{self, Draft, Segment};
+use crate::store::{Connection, audit};
 
 /// Most bytes of one segment.
 const SEGMENT: u64 = 4 << 20;
@@ -26,9 +25,12 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Writes the next segment if one is due, and returns it for the table.
-    pub(super) fn seal(&self, conn: &Connection, now: Time) -> Result<Option<Segment>> {
-        segment::sweep(conn, &self.folder)?;
+    /// Makes the next segment if one is due, and returns it for the table; its file is written,
+    /// unless the database is the archive.
+    pub(super) fn seal(&self, conn: &Connection, now: Time) -> Result<Option<Draft>> {
+        if !conn.holds_archive() {
+            segment::sweep(conn, &self.folder)?;
+        }
         let Some((bytes, oldest)) = audit::extent(conn)? else { return Ok(None) };
         let config::Audit { keep, database_bytes, .. } = self.audit;
         let before = |age: u64| Time::from_micros(now.as_micros().saturating_sub(age));
@@ -41,13 +43,19 @@ impl Retention {
         } else {
             None
         };
-        draft.map(|draft| draft.write(&self.folder).map(|()| draft.segment)).transpose()
+        if let Some(draft) = draft.as_ref().filter(|_| !conn.holds_archive()) {
+            draft.write(&self.folder)?;
+        }
+        Ok(draft)
     }
 
     /// Deletes the file of the oldest segment if there are too many, and returns it for the table.
     pub(super) fn delete(&self, conn: &Connection) -> Result<Option<Segment>> {
         let surplus = segment::surplus(conn, self.audit.archive_bytes, SEGMENTS)?;
         let Some(oldest) = surplus else { return Ok(None) };
+        if conn.holds_archive() {
+            return Ok(Some(oldest));
+        }
         let file = self.folder.join(oldest.file_name());
         match std::fs::remove_file(&file) {
             Err(why) if why.kind() != std::io::ErrorKind::NotFound => {

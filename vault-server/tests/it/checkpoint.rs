@@ -16,7 +16,7 @@ use crate::client::{Client, parse, refused};
 use crate::world::{Machine, World, post, signed};
 
 /// Folds what the server shows to a machine that knows the vault's id alone.
-async fn shown(client: &Client) -> (Vouched, State) {
+pub async fn shown(client: &Client) -> (Vouched, State) {
     let (status, body) = client.get(CHECKPOINT).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");
     let end = body.iter().position(|byte| *byte == b'\n').unwrap();
@@ -28,13 +28,15 @@ async fn shown(client: &Client) -> (Vouched, State) {
     (vouched, reader.finish().unwrap())
 }
 
-async fn compact(world: &mut World, client: &Client) -> Checkpoint {
+/// Appends a checkpoint of what the log folds to.
+pub async fn compact(world: &mut World, client: &Client) -> Checkpoint {
     let named = world.state.summed();
     world.append(client, world.by_admin(vec![Op::Checkpoint(named)]), vec![]).await;
     named
 }
 
-async fn report(world: &World, client: &Client, machine: &Machine, n: u64) {
+/// Says by the `n`th report of a machine that it has everything.
+pub async fn report(world: &World, client: &Client, machine: &Machine, n: u64) {
     let record = world.report(machine, &world.seen(machine, n));
     let (status, body) = client.post(REPORT, &record).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");

@@ -18,6 +18,7 @@ mod join;
 mod meter;
 mod neighbours;
 mod owners;
+mod postgres;
 mod report;
 mod restart;
 mod restored;

@@ -144,7 +144,24 @@ pub fn make(root: &Path) -> (Config, SetupLine) {
 impl World {
     /// A server with a founded vault and one machine.
     pub async fn new() -> Self {
-        let world = Self::unfounded().await;
+        Self::unfounded().await.founded().await
+    }
+
+    /// As [`World::new`], with the database of PostgreSQL that a URL names.
+    pub async fn on(url: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        host::files::create_dir_private(&data).unwrap();
+        let text = format!("listen = \"127.0.0.1:0\"\ndata = {data:?}\n[store]\nurl = {url:?}\n");
+        host::files::write_private(&data.join("server.toml"), text.as_bytes()).unwrap();
+        let root = dir.path().to_owned();
+        // What asks a database may wait.
+        let made = tokio::task::spawn_blocking(move || make(&root)).await.unwrap();
+        Self::made(dir, made).await.founded().await
+    }
+
+    async fn founded(self) -> Self {
+        let world = self;
         let client = world.client(&world.first).await;
         let (status, body) = client.post(GENESIS, &world.genesis).await;
         assert_eq!(status, StatusCode::CREATED, "{body:?}");
@@ -156,7 +173,11 @@ impl World {
     /// A server whose genesis is made, but not posted.
     pub async fn unfounded() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (config, setup) = make(dir.path());
+        let made = make(dir.path());
+        Self::made(dir, made).await
+    }
+
+    async fn made(dir: tempfile::TempDir, (config, setup): (Config, SetupLine)) -> Self {
         let server = Running::start(config.clone()).await;
         let (root, admin, first) = (SignKey::generate(), SignKey::generate(), Machine::new("a"));
         let genesis = Genesis {

@@ -1,7 +1,7 @@
-//! What both databases keep of checkpoints, in the tables `checkpoint` and `checkpoint_piece`: the
-//! states that they name; and dropping the entries of the table `log` that one stands for. When
-//! that may be is decided above. Never dropped are the genesis and the entries by which root has
-//! changed who the owners are.
+//! What a database of SQLite keeps of checkpoints, in the tables `checkpoint` and
+//! `checkpoint_piece`: the states that they name; and dropping the entries of the table `log` that
+//! one stands for. When that may be is decided above. Never dropped are the genesis and the entries
+//! by which root has changed who the owners are.
 
 use anyhow::{Context as _, Result, bail};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};

@@ -15,9 +15,14 @@ struct Numbers {
 
 impl Database for Numbers {
     type Mark = i64;
+    type Error = rusqlite::Error;
 
-    fn conn(&self) -> &Connection {
-        self.other.as_ref().unwrap_or(&self.conn)
+    fn step(&mut self, next: Step) -> Result<(), StoreFailure> {
+        step(self.open(), next)
+    }
+
+    fn is_open(&self) -> bool {
+        !self.open().is_autocommit()
     }
 
     fn begin(&mut self) {
@@ -38,6 +43,10 @@ impl Database for Numbers {
 }
 
 impl Numbers {
+    fn open(&self) -> &Connection {
+        self.other.as_ref().unwrap_or(&self.conn)
+    }
+
     fn add(&mut self, n: i64) -> rusqlite::Result<i64> {
         self.conn.execute("INSERT INTO number VALUES (?1)", [n])?;
         self.sum += n;

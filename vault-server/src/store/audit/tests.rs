@@ -1,6 +1,7 @@
 //! Pages of records against a look at every record, whatever is asked for; and what is forgotten
 //! with sealed records.
 
+use host::store::Step;
 use shared::audit::{Op, Outcome};
 use shared::error::Code;
 use shared::text::like;
@@ -8,7 +9,7 @@ use shared::text::like;
 use shared::path::SecretPath;
 
 use super::*;
-use crate::store::schema;
+use crate::store::{NONE, schema};
 
 const PATHS: [&str; 4] = ["secret/a", "secret/b", "secret/ab", "sys/audit"];
 const OPS: [Op; 4] = [Op::Deliver, Op::LocalRead, Op::Put, Op::Follow];
@@ -20,7 +21,7 @@ fn filled(drawn: &[u64]) -> (tempfile::TempDir, Connection, Vec<Record>) {
     std::fs::File::create(&file).unwrap();
     let conn = schema::open(&file).unwrap();
     let mut head = AuditHead::EMPTY;
-    let write = conn.unchecked_transaction().unwrap();
+    conn.step(Step::Begin).unwrap();
     for (i, drawn) in drawn.iter().enumerate() {
         let pick = |place: u32, of: u64| usize::try_from((drawn >> (8 * place)) % of).unwrap();
         let machine = [None, Some("vps"), Some("nas")][pick(0, 3)];
@@ -32,14 +33,11 @@ fn filled(drawn: &[u64]) -> (tempfile::TempDir, Connection, Vec<Record>) {
         };
         let back = if pick(4, 200) == 0 { 1_500 } else { 0 };
         let now = Time::from_micros(10_000 + i as u64 - back);
-        head = insert(&write, head, now, fact).unwrap();
+        head = insert(&conn, head, now, fact).unwrap();
     }
-    write.commit().unwrap();
-    let records = {
-        let mut all = conn.prepare("SELECT record FROM audit ORDER BY n").unwrap();
-        let all = all.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
-        all.map(|record| Record::parse(&record.unwrap()).unwrap()).collect()
-    };
+    conn.step(Step::Commit).unwrap();
+    let read = |row: &Row<'_>| row.get(0).map(|record| Record::parse(record).unwrap());
+    let records = conn.all("SELECT record FROM audit ORDER BY n", NONE, read).unwrap();
     (dir, conn, records)
 }
 
@@ -105,7 +103,7 @@ proptest::proptest! {
 #[test]
 fn what_no_record_has_any_more_is_forgotten() {
     let (_dir, conn, records) = filled(&(0..2_500).map(|n| n << 8).collect::<Vec<_>>());
-    let count = |what: &str| conn.query_row(what, [], |row| row.get::<_, i64>(0)).unwrap();
+    let count = |what: &str| conn.query_row(what, NONE, |row| row.get::<i64>(0)).unwrap();
     let tables = ["audit_kind", "audit_block", "audit_block_kind", "audit"];
     let left = || tables.map(|table| count(&format!("SELECT count(*) FROM {table}")));
     assert!(left().iter().all(|rows| *rows > 0));

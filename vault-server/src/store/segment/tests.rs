@@ -7,7 +7,7 @@ use shared::audit::{Fact, Op, Record};
 use shared::time::Time;
 
 use super::*;
-use crate::store::{audit, schema};
+use crate::store::{NONE, audit, schema};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -88,7 +88,7 @@ impl Fixture {
     }
 
     fn rows(&self) -> u64 {
-        self.conn.query_row("SELECT count(*) FROM audit", [], |row| row.get(0).map(nat)).unwrap()
+        self.conn.query_row("SELECT count(*) FROM audit", NONE, |row| row.get(0).map(nat)).unwrap()
     }
 }
 
@@ -138,7 +138,7 @@ fn a_server_killed_at_any_step_of_sealing_goes_on_and_loses_nothing() {
             let draft = fixture.draft(9);
             draft.write(&fixture.folder()).unwrap();
             insert(&fixture.conn, &draft.segment).unwrap();
-            fixture.conn.execute("DELETE FROM audit WHERE n <= 4", []).unwrap();
+            fixture.conn.execute("DELETE FROM audit WHERE n <= 4", NONE).unwrap();
         }),
     ];
     for (name, step) in steps {
@@ -246,7 +246,7 @@ fn segments_are_bounded_by_bytes_and_number() {
     let left: u64 = (31..=40)
         .map(|n| {
             let select = "SELECT length(record) FROM audit WHERE n = ?1";
-            fixture.conn.query_row(select, [n], |row| row.get(0).map(nat)).unwrap()
+            fixture.conn.query_row(select, [int(n)], |row| row.get(0).map(nat)).unwrap()
         })
         .sum();
     assert_eq!((bytes, oldest.as_micros()), (left, 31));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use host::store::StoreFailure;
-use rusqlite::Connection;
 use shared::audit::{AuditHead, Fact, Op};
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,7 +16,7 @@ use shared::time::Time;
 
 use crate::metrics::Metrics;
 use crate::store::headfile::{self, HeadFile};
-use crate::store::{Store, Transaction, audit, schema};
+use crate::store::{Connection, Fault, NONE, Store, Transaction, audit, schema};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -105,10 +104,10 @@ impl Fixture {
     async fn limit_pages(&self, pages: u32) {
         let limit = move |tx: &mut Transaction| {
             tx.conn()
-                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
-                    row.get::<_, u32>(0)
+                .query_row(&format!("PRAGMA max_page_count = {pages}"), NONE, |row| {
+                    row.get::<i64>(0)
                 })
-                .map(|_| ())
+                .map(drop)
         };
         self.store.call(limit).await.unwrap();
     }
@@ -133,7 +132,7 @@ async fn a_failing_piece_takes_back_only_its_own() {
         .call(|tx| {
             tx.record(row("two"))?;
             tx.after_commit(|| unreachable!("it is taken back"));
-            Err(rusqlite::Error::QueryReturnedNoRows)
+            Err(Fault::Absent)
         })
         .await;
     assert!(matches!(failed, Err(StoreFailure::Failed(_))));
