@@ -32,9 +32,10 @@ def listens(address):
 
 
 class World:
-    """A vault with one machine, whose agent runs while `agent` is set."""
+    """A vault with one machine, whose agent runs while `agent` is set; `store` is the URL of its server's database,
+    if that is elsewhere."""
 
-    def __init__(self):
+    def __init__(self, store=None):
         self.dir = pathlib.Path(tempfile.mkdtemp()).resolve()
         self.state, self.home = self.dir / "state", self.dir / "home"
         self.home.mkdir()
@@ -52,12 +53,21 @@ class World:
         data = ["--data", str(self.dir / "server")]
         self.port = reserve()
         address = f"127.0.0.1:{self.port.getsockname()[1]}"
+        if store:
+            self.prepare(self.dir / "server", store, address)
         out = self.run("vault-server", "init", *data, "--listen", address)
         self.server = self.start("vault-server", "run", *data)
         wait("the server listens", lambda: listens(address))
         setup = re.search(r"VLTS1-\S+", out)[0]
         kit = str(self.dir / "kit.txt")
         self.run("vault", "init", "--name", "desk", "--admin", "jonas", "--kit", kit, "--kit-confirmed", stdin=setup)
+
+    def prepare(self, data, store, listen="127.0.0.1:1"):
+        """Writes the configuration of a server that is to be made."""
+        data.mkdir(mode=0o700)
+        config = data / "server.toml"
+        config.write_text(f'listen = "{listen}"\ndata = "{data}"\n[store]\nurl = "{store}"\n')
+        config.chmod(0o600)
 
     def __enter__(self):
         return self
