@@ -353,7 +353,8 @@ fn a_server_that_slept_goes_on_where_others_let_the_log_begin() {
         let named = Change::Checkpoint(state.summed());
         entry(tx.conn(), &mut state, &root, "root", named);
         let tip = Tip { log: Some((state.seq(), state.head())), ..tx.tip() };
-        assert!(tx.follow(&tip).unwrap(), "who takes part may have changed");
+        tx.follow(&tip).unwrap();
+        assert_eq!(tx.untold, Some(true), "who takes part may have changed");
         assert!(*tx.state().unwrap() == state);
         assert_eq!(tx.head().unwrap().seq, state.seq());
     }

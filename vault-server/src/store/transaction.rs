@@ -39,6 +39,9 @@ pub struct Transaction {
     pub(super) marks: u64,
     /// What the log lists may have changed since it was last made known.
     pub(super) relisted: bool,
+    /// Whether entries of other servers, folded and not yet told to who follows, have changed who
+    /// takes part; `None` if all were told.
+    pub(super) untold: Option<bool>,
     pub(super) payer: Option<Payer>,
     pub(super) folded: Arc<Folded>,
 }
@@ -85,6 +88,7 @@ impl Transaction {
             restored,
             marks: 0,
             relisted: true,
+            untold: None,
             payer: None,
             folded: Arc::default(),
         };
@@ -158,12 +162,11 @@ impl Transaction {
         Tip { log, audit: self.audit, marks: self.marks }
     }
 
-    /// Takes over what other servers have committed, which ends at `tip`; tells whether who takes
-    /// part may have changed. They have checked it as this one does.
-    pub(super) fn follow(&mut self, tip: &Tip) -> Result<bool, Overtaken> {
-        let mut changed = false;
+    /// Takes over what other servers have committed, which ends at `tip`. They have checked it as
+    /// this one does.
+    pub(super) fn follow(&mut self, tip: &Tip) -> Result<(), Overtaken> {
         if self.tip().log != tip.log {
-            changed = self.fold_on(tip)?;
+            self.fold_on(tip)?;
             self.wanted = None;
             let place = self.state.as_ref().map(State::place);
             if let Some(Head { seq, head, .. }) = place {
@@ -180,23 +183,25 @@ impl Transaction {
             self.restored = restored::load(&self.conn)?;
             self.relisted = true;
         }
-        Ok(changed)
+        Ok(())
     }
 
     /// Folds the entries up to `tip` that other servers have written.
-    fn fold_on(&mut self, tip: &Tip) -> Result<bool, Overtaken> {
+    fn fold_on(&mut self, tip: &Tip) -> Result<(), Overtaken> {
         let own = self.tip().log;
         let lost = || {
             let n = own.map_or(0, |(seq, _)| seq);
             Overtaken::Lost { what: "entry", n }
         };
         let begin = self.begin_later()?;
-        let mut changed = begin.is_some();
         let known = match (own, &begin) {
             (Some((seq, head)), None) => log::hash_at(&self.conn, seq)? == Some(head),
             (Some(_), Some(_)) | (None, _) => true,
         };
         let upto = tip.log.filter(|_| known).ok_or_else(lost)?.0;
+        // Noted one by one: the connection may end in the middle, and this goes on from there.
+        let changed = self.untold.get_or_insert(false);
+        *changed |= begin.is_some();
         self.state = begin.or_else(|| self.state.take());
         let first = self.state.as_ref().map_or(0, |state| state.seq() + 1);
         let state = &mut self.state;
@@ -205,20 +210,20 @@ impl Transaction {
                 None => {
                     let founded = shared::log::start(&envelope);
                     *state = Some(founded.map_err(|why| Overtaken::Unknown(seq, why))?);
-                    changed = true;
+                    *changed = true;
                 }
                 Some(state) => {
                     let applied = shared::log::apply(state, &envelope);
                     let Applied { entry, .. } =
                         applied.map_err(|why| Overtaken::Unknown(seq, why.error))?;
-                    changed |= entry.ops.iter().any(changes_members);
+                    *changed |= entry.ops.iter().any(changes_members);
                 }
             }
             Ok::<_, Overtaken>(ControlFlow::Continue(()))
         })?;
         self.relisted = true;
         match self.tip().log == tip.log {
-            true => Ok(changed),
+            true => Ok(()),
             false => Err(lost()),
         }
     }

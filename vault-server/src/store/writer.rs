@@ -283,18 +283,20 @@ impl Writer {
     /// Goes on where other servers have left off.
     fn follow(&mut self, tip: &Tip) -> Result<(), StoreFailure> {
         let own = self.tx.tip();
-        if own == *tip {
+        if own == *tip && self.tx.untold.is_none() {
             return Ok(());
         }
         match self.tx.follow(tip) {
-            Ok(changed) => {
+            Ok(()) => {
                 if own.log != tip.log {
                     let (before, after) =
                         (own.log.map_or(0, |log| log.0), tip.log.map_or(0, |log| log.0));
                     self.unsaved += usize::try_from(after.saturating_sub(before)).unwrap_or(0);
-                    if let Some(follow) = self.follow.get() {
-                        follow(self.tx.state(), changed);
-                    }
+                }
+                if let Some(follow) = self.follow.get()
+                    && let Some(changed) = self.tx.untold.take()
+                {
+                    follow(self.tx.state(), changed);
                 }
                 Ok(())
             }
