@@ -97,8 +97,8 @@ pub const ATTACKS: &[Attack] = &[
     Attack::new("bodies that stop half-way", "429", |member| Box::pin(stalled::bodies(member))),
     Attack::new("audit leaves without end", "429", |member| {
         Box::pin(async {
+            let raw = member.connect().await;
             let ask = async || {
-                let raw = member.connect().await;
                 while member.goes_on() && !member.said().contains_key("cut") {
                     member.leaves(&raw).await;
                 }
