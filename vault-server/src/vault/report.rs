@@ -3,7 +3,6 @@
 //! record, and the local accesses that come along.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use host::clock;
 use shared::audit::{AuditHead, Op};
@@ -16,7 +15,6 @@ use shared::time::Time;
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 use shared::wire::v1::shares::Share;
-use tokio::time::sleep;
 
 use crate::meter::STRANGERS;
 use crate::store::{End, audit, checkpoint, log, report};
@@ -24,8 +22,6 @@ use crate::store::{End, audit, checkpoint, log, report};
 use super::reported::{Accepted, Unsaved, View};
 use super::{Caller, Refusal, Vault, admitted, refuse};
 
-/// How often what came along with reports is recorded.
-const TOGETHER: Duration = Duration::from_millis(50);
 /// Reports that others saved are looked for so far back, in microseconds: more than clocks differ.
 const SAVED_WITHIN: u64 = 60_000_000;
 
@@ -47,8 +43,6 @@ impl Vault {
                 let mut reply = self.exchange(number, exchange, reply);
                 reply.clones = self.clones(number);
                 if let Some(accesses) = accesses {
-                    // Many machines report at once after a change: what they tell shares a commit.
-                    sleep(until_next(clock::since_boot())).await;
                     // Refused, they come again in a request of their own, which is told why.
                     reply.accesses = self.access(caller, accesses).await.ok();
                 }
@@ -218,12 +212,6 @@ impl Vault {
             self.0.reported.saved(&numbers);
         }
     }
-}
-
-/// Returns how long it is until what came with reports is recorded.
-fn until_next(now: Duration) -> Duration {
-    let past = now.as_micros() % TOGETHER.as_micros();
-    TOGETHER.saturating_sub(Duration::from_micros(u64::try_from(past).unwrap_or_default()))
 }
 
 fn unknown(why: &str, head: &SignedHead) -> Refusal {
