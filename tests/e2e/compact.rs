@@ -1,10 +1,11 @@
-//! `vault log compact`: entries go, and nobody needs them: who joins, who has slept, and a server
-//! that is killed meanwhile.
+//! `vault log compact`: entries go, and nobody needs them: who joins, who has slept, a server that
+//! is killed meanwhile, and one that is made anew.
 
 use rusqlite::Connection;
-use tests::{Host, World, bins, watch};
+use tests::{Host, World, bins, find_line, watch};
 
 use crate::restored::{holds, is_clean, put, put_when_back};
+use crate::server::{adopting, new_server};
 
 const SECRET: &str = "secret/jjeco/a";
 
@@ -114,4 +115,33 @@ fn a_server_that_is_killed_while_it_drops_them_goes_on() {
     holds(&vps, SECRET, "40");
     is_whole(&world);
     is_clean(&vps);
+}
+
+#[test]
+fn a_new_server_gets_the_vault_from_who_has_the_checkpoint_only() {
+    let (mut world, mut rtx, mut vps) = vault();
+    let last = compact(&rtx);
+    dropped(&world, last);
+    for host in [&mut rtx, &mut vps] {
+        host.stop();
+        host.start();
+    }
+    watch::poll("the owner's agent drops them, too", || {
+        rtx.vault(&["log", "show", "2"]).err.contains("entry 2 is gone").then_some(())
+    });
+    world.server.take().unwrap().kill();
+    std::fs::remove_dir_all(world.data()).unwrap();
+    let setup = new_server(&world, None);
+    world.start();
+    let args = adopting(&world, &setup);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let adopted = watch::poll("the vault is given over", || {
+        let ran = rtx.vault(&args);
+        (ran.code == 0).then_some(ran)
+    });
+    let line = adopted.out.lines().find(|line| line.starts_with("vps: ")).unwrap();
+    let joined = vps.agent_command(&["join", &find_line(line, "VLTP1-")]);
+    assert_eq!(joined.code, 0, "{}", joined.err);
+    put_when_back(&rtx, SECRET, "K=new");
+    holds(&vps, SECRET, "new");
 }

@@ -16,7 +16,7 @@ use shared::wire::v1::log::{AdoptRequest, Before};
 use crate::store::restored::{Cause, Restored};
 use crate::store::{Transaction, checkpoint, claim, log};
 
-use super::append::{keep, publish};
+use super::append::{admit, keep, publish};
 use super::caller::Peer;
 use super::code::CodeFile;
 use super::hub::Hub;
@@ -69,6 +69,8 @@ fn adopt(
         let head = keep(tx, &caller, envelope, entry, &[], dropped)?;
         publish(tx, hub, envelope, entry, head, &[], None)?;
     }
+    // No entry tells of those whom the state of a checkpoint holds.
+    admit(tx, hub);
     let lacks = tx.head().ok_or(Refusal::Stranger)?;
     let unknown = Hash::from_bytes(*random::<32>());
     tx.set_restored(Some(Restored { cause: Cause::Caller, lacks, code: unknown }))?;

@@ -390,11 +390,16 @@ pub(super) fn publish(
         }
     });
     if entry.ops.iter().any(changes_members) {
-        let (hub, machines) = (Arc::clone(hub), directory(tx.state()));
-        let signers = tx.state().map(Signers::of);
-        tx.after_commit(move || hub.admit(machines, signers));
+        admit(tx, hub);
     }
     Ok(())
+}
+
+/// Has connections know the machines and signers of the present state, once it is on disk.
+pub(super) fn admit(tx: &mut Transaction, hub: &Arc<Hub>) {
+    let (hub, machines) = (Arc::clone(hub), directory(tx.state()));
+    let signers = tx.state().map(Signers::of);
+    tx.after_commit(move || hub.admit(machines, signers));
 }
 
 /// Returns those of the blobs that a follower may read and gets inline; `None` if it is no machine
