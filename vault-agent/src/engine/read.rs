@@ -74,15 +74,25 @@ pub(super) async fn content(
     ver: Option<u64>,
     reach: Reach,
 ) -> Result<Content, ReadError> {
-    let due = due(parts, path, ver)?;
-    if let Some(known) = parts.cache.get(&due.blob) {
-        return known.map_err(ReadError::Blob);
+    loop {
+        let due = due(parts, path, ver)?;
+        if let Some(known) = parts.cache.get(&due.blob) {
+            return known.map_err(ReadError::Blob);
+        }
+        return match ciphertext(parts, &due, reach).await {
+            Ok((blob, Reach::Here)) => open(parts, due, blob).await.map_err(ReadError::Blob),
+            Ok((blob, Reach::Server)) => open_and_keep(parts, due, blob).await,
+            // It has another blob meanwhile.
+            Err(_) if !stands(&parts.ledger.read().state, &due) => continue,
+            Err(fault) => Err(fault),
+        };
     }
-    let (blob, from) = ciphertext(parts, &due, reach).await?;
-    match from {
-        Reach::Here => open(parts, due, blob).await.map_err(ReadError::Blob),
-        Reach::Server => open_and_keep(parts, due, blob).await,
-    }
+}
+
+/// Tells whether a version still has this blob: it has another one once it is re-encrypted.
+fn stands(state: &State, due: &Due) -> bool {
+    let version = state.secret(&due.path).and_then(|secret| secret.version(due.ver));
+    version.is_some_and(|version| version.blob == due.blob)
 }
 
 /// Opens a blob that the server gave; keeps its ciphertext if it opens and is its path's newest.
@@ -156,6 +166,12 @@ pub(super) async fn fetch(parts: &Parts, client: &Client, due: &Due) -> Result<B
 fn not_fetched(parts: &Parts, due: &Due, fault: RemoteError) -> ReadError {
     match fault {
         RemoteError::Refused(error) if error.code == Code::BlobAbsent => {
+            // Held until the alarm is raised: an entry that ends it is applied before it, or after.
+            let folded = parts.ledger.read();
+            if !stands(&folded.state, due) {
+                let reason = "it was re-encrypted meanwhile".to_owned();
+                return ReadError::Offline { ver: due.ver, reason };
+            }
             let detail = format!("version {} of `{}`", due.ver, due.path);
             refused(parts, due, Code::BlobAbsent.because(detail))
         }
