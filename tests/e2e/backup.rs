@@ -53,7 +53,7 @@ fn private_files(folder: &Path) {
 
 /// Waits until the status of a host is 0, and checks that the audit log is told as whole.
 fn all_is_right(host: &Host) {
-    watch::poll("the status is 0", || (host.vault(&["status"]).code == 0).then_some(()));
+    host.is_well();
     let verified = host.vault(&["audit", "verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
     assert!(verified.out.contains("restored"), "{}{}", verified.out, verified.err);
@@ -393,11 +393,11 @@ fn the_server_backs_itself_up_and_says_when_it_cannot() {
     });
     let checked = world.server_command(&["check", made.to_str().unwrap()]);
     assert_eq!(checked.code, 0, "{}", checked.err);
-    watch::poll("the status is 0", || (rtx.vault(&["status"]).code == 0).then_some(()));
+    rtx.is_well();
     // The next one is due in a day.
     world.server.as_mut().unwrap().stop();
     world.start();
-    watch::poll("the status is 0", || (rtx.vault(&["status"]).code == 0).then_some(()));
+    rtx.is_well();
     assert_eq!(tests::files_below(&folder), [made]);
 }
 

@@ -97,7 +97,7 @@ fn the_agent_leaves_a_foreign_file_alone_until_it_is_covered() {
     assert_eq!(host.env(), "A=9\n");
     let _ = host.vault(&["kv", "patch", SECRET, "A=9", "B=2"]).ok();
     watch::until(&file, |text| text.ends_with("A=9\nB=2\n"));
-    watch::poll("no alarm", || (host.vault(&["status"]).code == 0).then_some(()));
+    host.is_well();
     assert!(copies(&host).is_empty());
 }
 

@@ -53,7 +53,7 @@ impl Fleet {
         let _ = self.rtx.vault(&["kv", "put", SECRET, &value]).ok();
         for host in hosts {
             watch::until(&host.env_file(), |text| text.contains(&value));
-            watch::poll("nothing is wrong", || (host.vault(&["status"]).code == 0).then_some(()));
+            host.is_well();
         }
         let verified = self.rtx.vault(&["audit", "verify"]);
         assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);

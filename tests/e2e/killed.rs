@@ -114,5 +114,5 @@ fn an_agent_killed_at_any_moment_leaves_whole_files() {
     let mut wanted = victim.files.clone();
     wanted.sort();
     assert_eq!(found, wanted, "nothing stays behind");
-    watch::poll("status is green", || (owner.vault(&["status"]).code == 0).then_some(()));
+    owner.is_well();
 }

@@ -115,7 +115,7 @@ impl Bare {
         let kit = self.at("kit.txt");
         let tested = self.host.vault(&["recovery", "test", "--kit", kit.to_str().unwrap()]);
         assert_eq!(tested.code, 0, "{}", tested.err);
-        watch::poll("status is green", || (self.host.vault(&["status"]).code == 0).then_some(()));
+        self.host.is_well();
     }
 
     /// Nobody else may read what could make a vault.

@@ -1,12 +1,13 @@
 //! A machine: its state folder, its agent, its `.env`, and the command line run on it.
 
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Bins, Daemon, Ran, neighbour, run};
+use crate::{Bins, Daemon, Ran, neighbour, run, watch};
 
 /// Passphrase of the admin's key in every world.
 pub const PASSPHRASE: &str = "correct horse battery staple";
@@ -88,6 +89,21 @@ impl Host {
     /// Runs `vault ARGS`.
     pub fn vault(&self, args: &[&str]) -> Ran {
         self.vault_with(args, "")
+    }
+
+    /// Waits until `vault status` ends with 0.
+    ///
+    /// # Panics
+    /// After a minute, with what it says.
+    pub fn is_well(&self) {
+        let said = RefCell::default();
+        let is_well = || {
+            let ran = self.vault(&["status"]);
+            let is_well = ran.code == 0;
+            said.replace(ran.out + &ran.err);
+            is_well.then_some(())
+        };
+        watch::poll_with("nothing is wrong", is_well, || said.take());
     }
 
     /// Runs `vault ARGS` with `input` on standard input.

@@ -39,14 +39,28 @@ pub fn until(file: &Path, wanted: impl Fn(&str) -> bool) -> String {
 ///
 /// # Panics
 /// After a minute, with `what`.
-pub fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub fn poll<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    poll_with(what, probe, String::new)
+}
+
+/// As [`poll`], which says at the end how things stand.
+///
+/// # Panics
+/// After a minute, with `what` and how things `stand`.
+pub fn poll_with<T>(
+    what: &str,
+    mut probe: impl FnMut() -> Option<T>,
+    stand: impl FnOnce() -> String,
+) -> T {
     let (_sender, never) = mpsc::channel::<()>();
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what} did not happen in a minute");
+        if Instant::now() >= deadline {
+            panic!("{what} did not happen in a minute\n{}", stand());
+        }
         let _ = never.recv_timeout(Duration::from_millis(20));
     }
 }

@@ -61,19 +61,22 @@ fn started(pid: u32) -> Option<u64> {
     now.checked_sub(clock::since_boot().as_secs())?.checked_add(ticks / TICKS)
 }
 
+/// How often the kernel's list of locks is looked through: it comes a page at a time, and one lock
+/// less in between makes a look miss another one.
+const LOOKS: usize = 8;
+
 /// Returns the process that has a file locked by flock(2), as far as the kernel tells.
 pub fn holder(lock: &Path) -> Option<u32> {
     let lock = lock.metadata().ok()?;
     // proc_locks(5): the device's number in hexadecimal, and the file's.
     let (major, minor) = (rustix::fs::major(lock.dev()), rustix::fs::minor(lock.dev()));
     let file = format!("{major:02x}:{minor:02x}:{}", lock.ino());
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let pid = |line: &str| {
         let mut words = line.split_whitespace().skip_while(|word| *word != "FLOCK").skip(3);
         let pid = words.next()?.parse().ok();
         pid.filter(|_| words.next() == Some(&file))
     };
-    locks.lines().find_map(pid)
+    (0..LOOKS).find_map(|_| std::fs::read_to_string("/proc/locks").ok()?.lines().find_map(pid))
 }
 
 /// Leaves no core dump with keys in it, and lets no other process look in.
