@@ -1,34 +1,44 @@
 //! Giving the vault to a server that was made anew: the first records, as far as this machine is in
 //! them (design/trust, *Life cycle*, adopt). The rest is `heal`'s, and an owner resumes it.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use host::hint::Failure;
 use host::store::checkpoint;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::keys::VerifyKey;
 use shared::log;
 use shared::signed::Envelope;
 use shared::wire::v1::log::{AdoptRequest, Before};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::engine::parts::Parts;
+use crate::engine::reach::addresses;
 use crate::state;
 use machine::local::Trust;
 use machine::remote::{Client, ConnectError, RemoteError, connect};
 
 /// Most bytes of records in the one request.
 const MOST: usize = 5 << 20;
+/// How long a server that the new one is to follow has to show that it is alive.
+const ALIVE: Duration = Duration::from_secs(3);
 
 /// Hands the vault to the server that this host vouches for; one that has it already is asked for
 /// nothing.
 ///
 /// # Errors
-/// If nobody vouches for one, it does not answer, or holds something else.
+/// If nobody vouches for one, it does not answer, or holds something else; or if a server of the
+/// vault still answers, as there would be two.
 pub(in crate::engine) async fn adopt(parts: &Parts, claim: Hash) -> Result<()> {
     let trusted = parts.ledger.read().trusted.clone();
     let Some(trust) = trusted else {
         bail!(Failure::local("no new server is vouched for on this host"))
     };
     let client = reach(parts, &trust).await?;
+    refuse_while_alive(parts, &trust).await?;
     let Records { genesis, before, entries } = records(parts).await?;
     let size = before.as_ref().map_or(0, |before| before.state.len());
     match client.adopt(&AdoptRequest { claim, genesis, entries, before }).await {
@@ -54,6 +64,32 @@ pub(in crate::engine) async fn adopt(parts: &Parts, claim: Hash) -> Result<()> {
     }
     parts.link.nudge();
     Ok(())
+}
+
+/// Refuses while a server answers with a key that the log lists, and which is not the new one's.
+async fn refuse_while_alive(parts: &Parts, trust: &Trust) -> Result<()> {
+    let listed = parts.ledger.read().state.server().to_vec();
+    let keys: Vec<VerifyKey> = listed.into_iter().filter(|key| *key != trust.server).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut tries = JoinSet::new();
+    for address in addresses(parts) {
+        let (keys, own) = (keys.clone(), parts.own.clone());
+        tries.spawn(async move { connect(&address, &keys, &own.keys.sign).await });
+    }
+    let answers = async {
+        while let Some(tried) = tries.join_next().await {
+            if let Ok(Ok(client)) = tried {
+                return Some(client);
+            }
+        }
+        None
+    };
+    let Ok(Some(client)) = timeout(ALIVE, answers).await else { return Ok(()) };
+    let text = format!("the vault's server still answers at `{}`", client.address());
+    let way = "stop the other server, and run the same command again";
+    bail!(Failure::remote(host::shown::Shown::text(text)).hint(way))
 }
 
 async fn reach(parts: &Parts, trust: &Trust) -> Result<Client> {
