@@ -128,9 +128,7 @@ pub fn start_agent(runs: &Runs, paths: &Paths, global: &Global) -> Result<()> {
         Runs::Processes(_) => {
             let folder = folder(paths)?;
             if answering(paths)?.is_none() {
-                let mut command = Command::new(sibling::find("agent")?);
-                command.arg("--state").arg(std::path::absolute(&paths.state)?);
-                command.arg("--config").arg(std::path::absolute(&paths.config)?).arg("run");
+                let command = own_agent(paths, global)?;
                 let started = detached::start("agent", &command, &folder, global)?;
                 await_process("agent", started, || Ok(answering(paths)?.is_some()))?;
             }
@@ -166,6 +164,28 @@ pub fn start_agent(runs: &Runs, paths: &Paths, global: &Global) -> Result<()> {
     };
     global.term.say(format!("agent    runs, and follows the server at {server}"));
     Ok(())
+}
+
+/// Prepares to run the agent by itself.
+fn own_agent(paths: &Paths, global: &Global) -> Result<Command> {
+    let handed_on = |name: &str| detached::KEPT.contains(&name).then(|| global.env(name)).flatten();
+    let usual = Paths::resolve_in(None, None, handed_on).ok();
+    let mut command = Command::new(sibling::find("agent")?);
+    for (flag, place) in to_tell(paths, usual.as_ref()) {
+        command.arg(flag).arg(std::path::absolute(place)?);
+    }
+    command.arg("run");
+    Ok(command)
+}
+
+/// Returns those places that an agent has to be told of, as it would choose others itself. One that
+/// is told of its folder listens in there, where nobody looks who is told nothing.
+fn to_tell<'p>(paths: &'p Paths, usual: Option<&Paths>) -> Vec<(&'static str, &'p Path)> {
+    let usual = (usual.map(|usual| &usual.state), usual.map(|usual| &usual.config));
+    let state = ("--state", Some(&paths.state) == usual.0, &paths.state);
+    let config = ("--config", Some(&paths.config) == usual.1, &paths.config);
+    let told = [state, config].into_iter().filter(|(_, is_usual, _)| !is_usual);
+    told.map(|(flag, _, place)| (flag, place.as_path())).collect()
 }
 
 /// Writes the agent's unit anew, as a target may have to be let in, and has it run.
@@ -291,4 +311,18 @@ fn last_lines(log: &Path) -> Vec<String> {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_told_of_no_place_that_it_chooses_itself() {
+        let usual = Paths::of_host(None);
+        assert_eq!(to_tell(&usual, Some(&usual)), []);
+        let elsewhere = Paths::of_host(Some("/srv/agent.toml".into()));
+        assert_eq!(to_tell(&elsewhere, Some(&usual)), [("--config", Path::new("/srv/agent.toml"))]);
+        assert_eq!(to_tell(&usual, None).len(), 2);
+    }
 }

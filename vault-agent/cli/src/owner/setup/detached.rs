@@ -19,7 +19,7 @@ use host::files;
 pub const VERB: &str = "__detached";
 
 /// What a daemon needs of the environment; nothing else of a terminal's is handed on.
-const KEPT: [&str; 10] = [
+pub const KEPT: [&str; 10] = [
     "PATH",
     "HOME",
     "USER",
