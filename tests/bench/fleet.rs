@@ -6,8 +6,15 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use tests::{Host, World};
+use rusqlite::Connection;
+use shared::grant::Grants;
+use shared::keys::SignKey;
+use shared::log::{Entry, NewMachine, Op};
+use shared::name::Actor;
+use shared::token::{Line as _, MachineLine, PinLine};
+use tests::{Host, World, admin_key, find_line};
 
+use crate::startup::{fold, stop_server, store};
 use crate::table::{Aim, Row};
 use crate::targets::{all_hold, last_renamed};
 use crate::{latency, process};
@@ -36,11 +43,10 @@ pub fn figures() -> Vec<Row> {
 
 /// Returns the median time to the last file, and the server's processor time a change.
 fn fleet(hosts: u32) -> (Duration, Duration) {
-    let world = World::new(tests::bins!());
-    let owner = world.owner("rtx1080");
+    let mut world = World::new(tests::bins!());
+    let mut owner = world.owner("rtx1080");
+    let others = enrol(&mut world, &mut owner, hosts - 1);
     let _ = owner.vault(&["kv", "put", "secret/fleet", "VALUE=start"]).ok();
-    let others = (1..hosts).map(|n| world.machine(&owner, &format!("host-{n}"), &["secret/fleet"]));
-    let others: Vec<Host> = others.collect();
     let files: Vec<PathBuf> = others.iter().map(Host::env_file).collect();
     for (host, file) in others.iter().zip(&files) {
         let add = ["target", "add", file.to_str().unwrap(), "secret/fleet"];
@@ -68,4 +74,39 @@ fn fleet(hosts: u32) -> (Duration, Duration) {
     times.sort_unstable();
     let used = (process::cpu(server) - begun).saturating_sub(idle);
     (times[times.len() / 2], used / ROUNDS)
+}
+
+/// Adds machines that read the secret, all at once: as if the owner had signed an entry for each.
+fn enrol(world: &mut World, owner: &mut Host, machines: u32) -> Vec<Host> {
+    let hosts = (1..=machines).map(|n| world.host(&format!("host-{n}")));
+    let mut hosts: Vec<Host> = hosts.collect();
+    owner.stop();
+    stop_server(world);
+    let conn = Connection::open(world.data().join("vault.db")).unwrap();
+    let (state, key) = (fold(&conn), admin_key(owner));
+    let (mut seq, mut prev, mut number) = (state.seq(), state.head(), state.due_machine());
+    let tx = conn.unchecked_transaction().unwrap();
+    for host in &hosts {
+        let line = find_line(&host.agent_command(&["init", "--name", &host.name]).ok(), "VLTM1-");
+        let MachineLine { name, recipient, sign, proof } = MachineLine::from_line(&line).unwrap();
+        let (read, write) = (Grants::parse(&["secret/fleet"]).unwrap(), Grants::default());
+        let new = NewMachine { name, number, recipient, sign, proof, read, write };
+        (seq, number) = (seq + 1, number + 1);
+        let (time, by) = (state.time(), Actor::Admin("jonas".parse().unwrap()));
+        let entry = Entry { seq, prev, time, by, ops: vec![Op::MachineAdd(new)] };
+        prev = store(&tx, &key, state.vault(), &entry);
+    }
+    tx.commit().unwrap();
+    world.start();
+    owner.start();
+    let server = std::fs::read_to_string(world.data().join("server.key")).unwrap();
+    let server = vec![SignKey::from_text(&server).unwrap().verify_key()];
+    for host in &mut hosts {
+        let (addresses, name) = (vec![world.address().to_owned()], host.name.parse().unwrap());
+        let (server, vault) = (server.clone(), state.vault());
+        let pin = PinLine { addresses, server, vault, name, at: None, checkpoint: None };
+        let _ = host.agent_command(&["join", &pin.to_line().unwrap()]).ok();
+        host.start();
+    }
+    hosts
 }
