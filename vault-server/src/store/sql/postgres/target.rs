@@ -96,6 +96,8 @@ impl Target {
             .keepalives_idle(PATIENCE * 2)
             .keepalives_interval(PATIENCE)
             .keepalives_retries(3)
+            // Of what was sent and is not acknowledged; without it the kernel tries for 15 minutes.
+            .tcp_user_timeout(PATIENCE * 5)
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .notice_callback(|notice| {
                 tracing::warn!(said = notice.message(), "the database warns");
