@@ -77,8 +77,7 @@ pub fn backup(
 fn is_full(why: &anyhow::Error) -> bool {
     why.chain().any(|cause| {
         let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        cause.downcast_ref::<Fault>().is_some_and(Fault::is_full)
-            || kind == Some(ErrorKind::StorageFull)
+        Fault::is_full_disk(cause) || kind == Some(ErrorKind::StorageFull)
     })
 }
 

@@ -39,15 +39,26 @@ pub enum Fault {
 pub type Result<T, E = Fault> = std::result::Result<T, E>;
 
 impl Fault {
+    /// Tells whether a cause of some error is that the disk of the database has no room left.
+    pub fn is_full_disk(cause: &(dyn std::error::Error + 'static)) -> bool {
+        // Migrations are not this crate's, and fail without a `Fault`.
+        cause.downcast_ref::<rusqlite::Error>().is_some_and(is_full)
+            || cause.downcast_ref::<Self>().is_some_and(Self::is_full)
+    }
+
     /// Tells whether the disk of the database has no room left.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Sqlite(why) => why.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Self::Sqlite(why) => is_full(why),
             #[cfg(feature = "postgres")]
             Self::Postgres { code, .. } => *code == Some(postgres::error::SqlState::DISK_FULL),
             Self::Absent | Self::Damaged { .. } | Self::Unwritable(_) => false,
         }
     }
+}
+
+fn is_full(why: &rusqlite::Error) -> bool {
+    why.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
 impl From<Fault> for StoreFailure {
