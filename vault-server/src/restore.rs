@@ -47,6 +47,14 @@ pub fn restore(places: &Places, options: &Options, term: &Term) -> Result<()> {
         return Err(hinted(why, way));
     }
     let mut config = init::configuration(places, wanted)?;
+    if config.store.url.is_some() {
+        let config = places.config.display();
+        let why =
+            format!("a backup becomes a file of SQLite, and `{config}` names another database");
+        let way = "take `url` out of [store] there; `vault-server store move` takes the restored \
+                   server on to a database";
+        return Err(hinted(why, way));
+    }
     // Agents look for it there; who has another port forwarded says `--listen`.
     let port = wanted.addresses.first().and_then(|it| it.rsplit_once(':')?.1.parse().ok());
     if let Some(port) = port.filter(|_| wanted.listen.is_none() && !places.config.exists()) {

@@ -266,6 +266,11 @@ async fn a_vault_moves_there_and_back_and_is_backed_up() {
     said(&world, &["backup", backup.to_str().unwrap()]);
     assert!(said(&world, &["check", backup.to_str().unwrap()]).contains("is whole: 4 entries"));
     world.server.end().await;
+    let restored = run(&world, &["restore", backup.to_str().unwrap()]);
+    let why = "names another database\nhint: take `url` out of [store]";
+    let told = String::from_utf8_lossy(&restored.stderr);
+    assert!(!restored.status.success() && told.contains(why), "{told}");
+    assert!(!world.config.data.join("vault.db").exists());
 
     said(&world, &["store", "move", "--to", "sqlite"]);
     let again = run(&world, &["store", "move", "--to", "sqlite"]);
