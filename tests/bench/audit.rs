@@ -22,7 +22,8 @@ const PAGE: Duration = Duration::from_millis(200);
 const ROUNDS: usize = 11;
 
 pub fn figures() -> Vec<Row> {
-    let mut world = World::new(tests::bins!());
+    // Years of it are written straight into the file.
+    let mut world = World::on_sqlite(tests::bins!(), |_| {});
     let owner = world.owner("rtx1080");
     let plain = world.machine(&owner, "vps", &["secret/"]);
     screen::fill(&owner, STORED);

@@ -54,7 +54,8 @@ pub fn figures() -> Vec<Row> {
 }
 
 fn cost(entries: u64) -> Cost {
-    let mut world = World::new(tests::bins!());
+    // Years of it are written straight into the file.
+    let mut world = World::on_sqlite(tests::bins!(), |_| {});
     let mut rtx = world.owner("rtx1080");
     rtx.stop();
     stop_server(&mut world);

@@ -25,7 +25,8 @@ const WARM: Duration = Duration::from_secs(2);
 
 /// Starts both over the long log: without a snapshot of it, and again with one.
 pub fn figures() -> Vec<Row> {
-    let mut world = World::new(tests::bins!());
+    // Years of it are written straight into the file.
+    let mut world = World::on_sqlite(tests::bins!(), |_| {});
     let mut rtx = world.owner("rtx1080");
     rtx.target(&["secret/bench/key-7"]);
     rtx.stop();

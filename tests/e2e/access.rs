@@ -4,7 +4,6 @@
 use machine::identity::{MachineKeys, Pins};
 use machine::paths::Paths;
 use machine::remote::{RemoteError, connect};
-use rusqlite::Connection;
 use shared::blob::{Blob, Expected, Place, open};
 use shared::error::Code;
 use shared::hash::Hash;
@@ -14,9 +13,9 @@ use tests::{Host, PASSPHRASE, World, bins, run, watch};
 
 const SECRET: &str = "secret/home/router";
 
-/// Reads the put of `path` and its blob out of the server's database, as a thief would.
+/// Reads the put of `path` and its blob out of what the server keeps, as a thief would.
 fn stolen(world: &World, path: &str) -> (Put, Vec<u8>) {
-    let database = Connection::open(world.data().join("vault.db")).unwrap();
+    let database = world.tables();
     let mut entries = database.prepare("SELECT body FROM log WHERE seq > 0 ORDER BY seq").unwrap();
     let bodies = entries.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
     let ops = bodies.flat_map(|body| parse_strict::<Entry>(&body.unwrap()).unwrap().ops);

@@ -70,9 +70,7 @@ impl Aftermath<'_> {
         assert_ne!(read.out.trim(), self.value, "it reads nothing");
         assert!(!gone.env().contains(&format!("K={}\n", self.value)));
         let identity = fs::read(gone.state().join("identity/age.key")).unwrap();
-        let database = self.world.data().join("vault.db");
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let database = rusqlite::Connection::open_with_flags(database, flags).unwrap();
+        let database = self.world.tables();
         // Kept versions of before its removal stay as they were; the server gives it none.
         let query = "SELECT path, ver, bytes FROM blob AS one WHERE replaced_at IS NOT NULL
                      OR ver = (SELECT max(ver) FROM blob WHERE path = one.path)";

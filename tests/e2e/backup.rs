@@ -1,7 +1,7 @@
 //! The server is backed up while it runs, looked through, burnt, and restored; whatever is killed
 //! meanwhile, the same command goes on.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use tests::{Host, Ran, World, bins, watch};
 
@@ -29,7 +29,7 @@ pub(crate) fn key_copy(world: &World) -> PathBuf {
 /// The server's host burns down.
 pub(crate) fn burn(world: &mut World) {
     world.server.as_mut().unwrap().kill();
-    std::fs::remove_dir_all(world.data()).unwrap();
+    world.burn();
 }
 
 fn restore(world: &World, backup: &Path, more: &[&str]) -> Ran {
@@ -199,7 +199,8 @@ fn a_folder_keeps_the_newest_and_nothing_else_is_touched() {
 
 #[test]
 fn what_is_no_backup_or_damaged_is_not_restored_and_nothing_is_overwritten() {
-    let mut world = World::new(bins!());
+    // It tries the names of the files.
+    let mut world = World::on_sqlite(bins!(), |_| {});
     let rtx = world.owner("rtx1080");
     assert_eq!(put(&rtx, "secret/a", "K=one"), 0);
     let backup = back_up(&world);
@@ -260,7 +261,8 @@ fn what_is_no_backup_or_damaged_is_not_restored_and_nothing_is_overwritten() {
 
 #[test]
 fn sealed_audit_records_go_along() {
-    let mut world = World::new(bins!());
+    // Beside its database they are files.
+    let mut world = World::on_sqlite(bins!(), |_| {});
     let rtx = world.owner("rtx1080");
     world.server.as_mut().unwrap().stop();
     let file = world.data().join("server.toml");
@@ -268,9 +270,7 @@ fn sealed_audit_records_go_along() {
     let text = text.replace("database_bytes = 268435456", "database_bytes = 8388608");
     host::files::replace_trusted(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
     // Enough of them that the next start seals some.
-    let database = rusqlite::Connection::open(world.data().join("vault.db")).unwrap();
-    database.execute("UPDATE audit SET total = total + 9000000 WHERE n > 1", []).unwrap();
-    drop(database);
+    world.alter("UPDATE audit SET total = total + 9000000 WHERE n > 1");
     world.start();
     let archive = world.data().join("audit");
     let database = rusqlite::Connection::open(world.data().join("vault.db")).unwrap();
@@ -346,9 +346,7 @@ fn a_restore_killed_at_any_moment_goes_on_with_the_same_command() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     for moment in moments(MOMENTS) {
         burn(&mut world);
-        std::fs::create_dir(world.data()).unwrap();
-        let mode = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(world.data(), mode).unwrap();
+        host::files::create_dir_private(&world.data()).unwrap();
         let killed = killed_at(world.program(&args), &world.data(), moment);
         println!("moment {moment}: {}", if killed { "killed" } else { "it had ended" });
         let again = world.server_command(&args);

@@ -159,7 +159,8 @@ fn state_that_others_can_read_is_refused() {
 
 #[test]
 fn a_database_of_a_newer_release_is_refused() {
-    let mut world = World::new(bins!());
+    // What is pinned names the file.
+    let mut world = World::on_sqlite(bins!(), |_| {});
     let mut rtx = world.owner("rtx1080");
     rtx.stop();
     world.server.as_mut().unwrap().stop();

@@ -133,6 +133,10 @@ fn no_value_is_where_it_must_not_be() {
     };
     world.server.as_mut().unwrap().kill();
     look(&world.data());
+    // All that its database holds, wherever that is.
+    let copy = world.dir().join("copy");
+    let _ = world.server_command(&["backup", copy.to_str().unwrap()]).ok();
+    check("a backup", &std::fs::read(copy).unwrap(), &needles);
     for host in &hosts {
         look(&host.dir);
     }

@@ -1,7 +1,6 @@
 //! `vault log compact`: entries go, and nobody needs them: who joins, who has slept, a server that
 //! is killed meanwhile, and one that is made anew.
 
-use rusqlite::Connection;
 use tests::{Host, World, bins, find_line, watch};
 
 use crate::restored::{holds, is_clean, put, put_when_back};
@@ -19,10 +18,10 @@ fn compact(owner: &Host) -> u64 {
 
 /// Waits until the server has dropped the entries up to `seq`.
 fn dropped(world: &World, seq: u64) {
-    let conn = Connection::open(world.data().join("vault.db")).unwrap();
     watch::poll("the server drops the entries", || {
         let left = "SELECT count(*) FROM log WHERE by <> 'root' AND seq BETWEEN 1 AND ?1";
-        let left = conn.query_row(left, [i64::try_from(seq).unwrap()], |row| row.get::<_, i64>(0));
+        let seq = i64::try_from(seq).unwrap();
+        let left = world.tables().query_row(left, [seq], |row| row.get::<_, i64>(0));
         (left == Ok(0)).then_some(())
     });
 }
@@ -99,12 +98,10 @@ fn a_server_that_is_killed_while_it_drops_them_goes_on() {
         assert_eq!(put(&rtx, SECRET, &format!("K={n}")), 0);
     }
     let last = compact(&rtx);
-    let database = world.data().join("vault.db");
     for round in 0..3 {
         watch::poll("the log begins later", || {
-            let conn = Connection::open(&database).unwrap();
             let begins = "SELECT count(*) FROM checkpoint WHERE begins OR ?1";
-            let begins = conn.query_row(begins, [round > 0], |row| row.get::<_, i64>(0));
+            let begins = world.tables().query_row(begins, [round > 0], |row| row.get::<_, i64>(0));
             (begins == Ok(1)).then_some(())
         });
         world.server.take().unwrap().kill();
@@ -130,7 +127,7 @@ fn a_new_server_gets_the_vault_from_who_has_the_checkpoint_only() {
         rtx.vault(&["log", "show", "2"]).err.contains("entry 2 is gone").then_some(())
     });
     world.server.take().unwrap().kill();
-    std::fs::remove_dir_all(world.data()).unwrap();
+    world.burn();
     let setup = new_server(&world, None);
     world.start();
     let args = adopting(&world, &setup);

@@ -432,7 +432,8 @@ fn a_file_is_never_ahead_of_what_its_machine_remembers() {
 fn with_a_full_data_folder_a_write_is_refused_and_what_was_acknowledged_stays() {
     mounts::own(|| {
         let disk = std::cell::OnceCell::new();
-        let mut world = World::prepared(bins!(), |data| {
+        // The disk is the data folder's.
+        let mut world = World::on_sqlite(bins!(), |data| {
             let _ = disk.set(Disk::new(data, "8m"));
         });
         let disk = disk.into_inner().unwrap();
@@ -466,7 +467,8 @@ fn with_a_full_data_folder_a_write_is_refused_and_what_was_acknowledged_stays() 
 fn on_a_full_disk_machines_are_refused_and_the_owner_still_removes_one() {
     mounts::own(|| {
         let disk = std::cell::OnceCell::new();
-        let world = World::prepared(bins!(), |data| {
+        // The disk is the data folder's.
+        let world = World::on_sqlite(bins!(), |data| {
             let _ = disk.set(Disk::new(data, "8m"));
         });
         let disk = disk.into_inner().unwrap();

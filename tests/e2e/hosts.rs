@@ -57,9 +57,8 @@ impl Fleet {
         }
         let verified = self.rtx.vault(&["audit", "verify"]);
         assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-        let server = rusqlite::Connection::open(self.world.data().join("vault.db")).unwrap();
         watch::poll("who is out opens nothing", || {
-            let blobs = blobs(&server);
+            let blobs = blobs(&self.world);
             assert!(!blobs.is_empty());
             (!out.iter().any(|key| blobs.iter().any(|blob| file_opens(key, blob)))).then_some(())
         });
@@ -76,8 +75,9 @@ impl Fleet {
 }
 
 /// Returns every ciphertext that the server holds.
-fn blobs(server: &rusqlite::Connection) -> Vec<Vec<u8>> {
-    let mut blobs = server.prepare("SELECT bytes FROM blob").unwrap();
+fn blobs(world: &World) -> Vec<Vec<u8>> {
+    let tables = world.tables();
+    let mut blobs = tables.prepare("SELECT bytes FROM blob").unwrap();
     let blobs = blobs.query_map([], |row| row.get(0)).unwrap();
     blobs.map(Result::unwrap).collect()
 }
@@ -86,8 +86,7 @@ fn blobs(server: &rusqlite::Connection) -> Vec<Vec<u8>> {
 fn a_thief_of_a_key_that_is_in_opens_what_it_reads() {
     let fleet = Fleet::new();
     let stolen = fleet.steal(&fleet.vps);
-    let server = rusqlite::Connection::open(fleet.world.data().join("vault.db")).unwrap();
-    let blobs = blobs(&server);
+    let blobs = blobs(&fleet.world);
     assert!(
         blobs.iter().any(|blob| file_opens(&stolen, blob)),
         "what the others look for is found"

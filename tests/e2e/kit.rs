@@ -36,7 +36,7 @@ fn the_kit_opens_a_blob_without_any_of_our_programs() {
         wrong.err
     );
     world.server.as_mut().unwrap().stop();
-    let database = rusqlite::Connection::open(world.data().join("vault.db")).unwrap();
+    let database = world.tables();
     let blob: Vec<u8> = database.query_row("SELECT bytes FROM blob", [], |row| row.get(0)).unwrap();
     let (file, kit) = (world.dir().join("blob.age"), rtx.dir.join("kit.txt"));
     std::fs::File::create(&file).unwrap().write_all(&blob).unwrap();
@@ -129,7 +129,7 @@ fn a_printed_kit_is_scanned_and_recovers_the_vault() {
     // Its text is what age wants.
     let file = world.dir().join("scanned.txt");
     host::files::write_private(&file, code.as_bytes()).unwrap();
-    let database = rusqlite::Connection::open(world.data().join("vault.db")).unwrap();
+    let database = world.tables();
     let blob: Vec<u8> = database
         .query_row("SELECT bytes FROM blob WHERE path = ?1", [SECRET], |row| row.get(0))
         .unwrap();

@@ -81,7 +81,7 @@ fn a_server_with_another_key_that_burns_twice_is_made_anew_twice() {
     for (value, backup) in [("two", Some(&*backup)), ("three", None)] {
         arrives(&rtx, &hosts[1..], value);
         world.server.as_mut().unwrap().kill();
-        std::fs::remove_dir_all(world.data()).unwrap();
+        world.burn();
         let args = adopting(&world, &new_server(&world, backup));
         world.start();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();

@@ -74,7 +74,7 @@ impl Burnt {
         self.nas.target(&[SECRET]);
         watch::until(&self.nas.env_file(), |text| text.ends_with("\nK=4\n"));
         is_well(&self.nas);
-        let database = rusqlite::Connection::open(self.world.data().join("vault.db")).unwrap();
+        let database = self.world.tables();
         // Version 1 could be read there, and still is what it was.
         let newest = "SELECT bytes FROM blob WHERE path = 'secret/mail' OR ver = 3";
         let mut blobs = database.prepare(newest).unwrap();
@@ -152,20 +152,15 @@ fn other_names_or_another_passphrase_than_those_begun_are_refused() {
 #[test]
 fn a_version_that_the_server_has_again_is_recovered_by_the_same_line() {
     let mut burnt = Burnt::new();
-    let aside = burnt.world.dir().join("aside.db");
     let on_disk = |burnt: &mut Burnt, sql: &str| {
         burnt.world.server.as_mut().unwrap().stop();
-        let file = burnt.world.data().join("vault.db");
-        let database = rusqlite::Connection::open(file).unwrap();
-        database.execute("ATTACH ?1 AS aside", [aside.to_str().unwrap()]).unwrap();
-        database.execute_batch(sql).unwrap();
-        drop(database);
+        burnt.world.alter(sql);
         burnt.world.start();
     };
     on_disk(
         &mut burnt,
-        "CREATE TABLE aside.blob AS SELECT * FROM main.blob WHERE path = 'secret/mail';
-         DELETE FROM main.blob WHERE path = 'secret/mail'",
+        "CREATE TABLE aside AS SELECT * FROM blob WHERE path = 'secret/mail';
+         DELETE FROM blob WHERE path = 'secret/mail'",
     );
     for _ in 0..2 {
         let said = run(&mut burnt.command(), "");
@@ -174,7 +169,7 @@ fn a_version_that_the_server_has_again_is_recovered_by_the_same_line() {
         assert!(said.err.contains(why), "{}", said.err);
         assert!(said.err.contains("hint: run the same command again"), "{}", said.err);
     }
-    on_disk(&mut burnt, "INSERT INTO main.blob SELECT * FROM aside.blob");
+    on_disk(&mut burnt, "INSERT INTO blob SELECT * FROM aside; DROP TABLE aside");
     let said = run(&mut burnt.command(), "");
     burnt.check(&said);
 }

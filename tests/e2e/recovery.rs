@@ -293,7 +293,7 @@ impl Full {
         assert_eq!(rtx.vault(&args).code, 2);
         // What is on the server's disk does not open with the old kit, and does with the new one.
         world.server.as_mut().unwrap().stop();
-        let database = rusqlite::Connection::open(world.data().join("vault.db")).unwrap();
+        let database = world.tables();
         let mut blobs = database.prepare("SELECT bytes FROM blob").unwrap();
         let blobs = blobs.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
         let blobs: Vec<_> = blobs.map(Result::unwrap).collect();

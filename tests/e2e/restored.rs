@@ -1,45 +1,29 @@
 //! A server that was set back: what comes back by itself, what an owner resumes, who follows, and
 //! what is kept aside.
 
-use std::path::{Path, PathBuf};
+use tests::{Host, Kept, World, bins, find_line, watch};
 
-use tests::{Host, World, bins, find_line, watch};
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap().flatten() {
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
-}
-
-/// Stops the server, copies what it has on disk, and starts it again.
-fn back_up(world: &mut World) -> PathBuf {
+/// Stops the server, copies what it keeps, and starts it again.
+fn back_up(world: &mut World) -> Kept {
     world.server.as_mut().unwrap().stop();
-    let backup = world.dir().join("backup");
-    copy(&world.data(), &backup);
+    let kept = world.keep("backup");
     world.start();
-    backup
+    kept
 }
 
 /// Puts the copy back; `whole` with all that lies beside the database, else the database alone.
-fn put_back(world: &mut World, backup: &Path, whole: bool) {
-    use std::os::unix::fs::PermissionsExt as _;
+fn put_back(world: &mut World, kept: &Kept, whole: bool) {
     world.server.as_mut().unwrap().stop();
-    for file in ["vault.db", "vault.db-wal", "vault.db-shm"] {
-        let _ = std::fs::remove_file(world.data().join(file));
-    }
     if whole {
-        std::fs::remove_dir_all(world.data()).unwrap();
-        copy(backup, &world.data());
-        std::fs::set_permissions(world.data(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        world.put_back(kept);
     } else {
-        std::fs::copy(backup.join("vault.db"), world.data().join("vault.db")).unwrap();
+        world.put_database_back(kept);
     }
     world.start();
 }
 
 /// Puts all of the copy back, and waits until both sides know that the server was set back.
-fn put_all_back(world: &mut World, backup: &Path, host: &Host) {
+fn put_all_back(world: &mut World, backup: &Kept, host: &Host) {
     put_back(world, backup, true);
     shows(host, "E_SERVER_BEHIND");
     watch::poll("the server knows that it was set back", || {
@@ -52,7 +36,7 @@ pub(crate) fn put(host: &Host, path: &str, pair: &str) -> i32 {
 }
 
 /// An owner, and a machine with a target that has written version 2 of it after the copy was made.
-fn vps_writes_after_the_copy() -> (World, Host, Host, PathBuf) {
+fn vps_writes_after_the_copy() -> (World, Host, Host, Kept) {
     let mut world = World::new(bins!());
     let rtx = world.owner("rtx1080");
     let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);

@@ -243,7 +243,7 @@ fn a_burnt_server(with_backup: bool) {
         listed.lines().any(|line| line.contains("gone") && line.contains("removed")).then_some(())
     });
     world.server.as_mut().unwrap().kill();
-    std::fs::remove_dir_all(world.data()).unwrap();
+    world.burn();
     let setup = new_server(&world, backup.as_deref());
     world.start();
     // The one that was put out is the first to come.
@@ -280,7 +280,8 @@ fn a_burnt_server_with_a_backup_and_without_its_key_gets_a_new_one() {
 
 #[test]
 fn a_server_that_still_answers_is_not_mistaken_for_the_one_made_anew() {
-    let mut world = World::new(bins!());
+    // Each of its two servers has a database: that is the folder.
+    let mut world = World::on_sqlite(bins!(), |_| {});
     let (rtx, vps, thinkpad) = three(&world);
     world.server.take().unwrap().stop();
     let old = world.dir().join("old");

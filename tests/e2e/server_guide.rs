@@ -148,7 +148,7 @@ fn a_server_is_made_anew_as_the_guide_says() {
     thinkpad.stop();
     let _ = guide.hosts["rtx1080"].vault(&["machine", "remove", "thinkpad", "--yes"]).ok();
     guide.world.server.as_mut().unwrap().kill();
-    std::fs::remove_dir_all(guide.world.data()).unwrap();
+    guide.world.burn();
     for step in &steps {
         guide.run(step);
     }

@@ -2,7 +2,6 @@
 //! command again goes on, and nothing is signed twice.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tests::{Host, Port, World, bins, find_line};
@@ -14,10 +13,7 @@ use crate::server::{adopting, arrives, new_server, restart};
 
 /// Returns the number of the last entry that the server has.
 fn last_entry(world: &World) -> i64 {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let database = world.data().join("vault.db");
-    let database = rusqlite::Connection::open_with_flags(database, flags).unwrap();
-    database.query_row("SELECT max(seq) FROM log", [], |row| row.get(0)).unwrap()
+    world.tables().query_row("SELECT max(seq) FROM log", [], |row| row.get(0)).unwrap()
 }
 
 /// Has `vault ARGS` killed at a moment, and run again.
@@ -95,10 +91,8 @@ fn a_server_made_anew_and_killed_at_any_moment_is_made_by_the_same_command() {
     rtx.target(&[SECRET]);
     for moment in moments(10) {
         world.server.as_mut().unwrap().kill();
-        std::fs::remove_dir_all(world.data()).unwrap();
-        std::fs::create_dir(world.data()).unwrap();
-        let mode = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(world.data(), mode).unwrap();
+        world.burn();
+        host::files::create_dir_private(&world.data()).unwrap();
         let init = ["init", "--adopt", "--listen", world.address()];
         let killed = killed_at(world.program(&init), &world.data(), moment);
         println!("moment {moment}: {}", if killed { "killed" } else { "it had ended" });

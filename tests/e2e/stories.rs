@@ -59,7 +59,7 @@ impl Home {
         let tested = test(&self.nas, &self.paper);
         assert_eq!(tested.code, 0, "{}", tested.err);
         self.world.server.as_mut().unwrap().stop();
-        let database = rusqlite::Connection::open(self.world.data().join("vault.db")).unwrap();
+        let database = self.world.tables();
         let mut blobs = database.prepare("SELECT path, bytes FROM blob").unwrap();
         let mut rows = blobs.query(()).unwrap();
         let mut seen = 0;

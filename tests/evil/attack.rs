@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use host::files::{self, Access};
-use rusqlite::{Connection, OpenFlags};
 use shared::keys::SignKey;
 use tests::{Host, World, bins, watch};
 use tokio::runtime::Runtime;
@@ -136,11 +135,10 @@ impl Siege {
 
     /// Returns how many audit rows are a machine's own.
     fn rows(&self, member: &Member) -> u64 {
-        let file = self.world.data().join("vault.db");
-        let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        conn.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         let count = "SELECT count(*) FROM audit JOIN audit_kind ON id = kind WHERE machine = ?1";
-        conn.query_row(count, [member.name.as_str()], |row| row.get::<_, i64>(0))
+        let tables = self.world.tables();
+        tables
+            .query_row(count, [member.name.as_str()], |row| row.get::<_, i64>(0))
             .unwrap()
             .cast_unsigned()
     }

@@ -4,12 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rusqlite::Connection;
 use shared::audit::leaf;
 use shared::hash::Hash;
 use shared::keys::{SignKey, Signature};
 use shared::signed::Envelope;
-use tests::{Host, World, bins, find_line, watch};
+use tests::{Host, Kept, World, bins, find_line, watch};
 
 use crate::acts::{SECRET, VALUE};
 use crate::server::{Evil, Told};
@@ -62,13 +61,12 @@ impl Scene {
         assert!(world.server.take().unwrap().stop());
         let asleep = world.dir().join("asleep");
         copy(&host.dir, &asleep);
-        let data = world.dir().join("past");
-        copy(&world.data(), &data);
-        let past = harvest(&data);
+        let kept = world.keep("past");
+        let past = harvest(&world);
         // The same machine at another time: what it writes is true, and the machine has not seen
         // it.
-        let truth = lived(&mut world, &host, "twin", &data, ["K=two", "K=three"]);
-        let other = lived(&mut world, &host, "other", &data, ["K=other", "K=evil"]);
+        let truth = lived(&mut world, &host, "twin", &kept, ["K=two", "K=three"]);
+        let other = lived(&mut world, &host, "other", &kept, ["K=other", "K=evil"]);
         assert_eq!(truth.last(), past.last() + 2, "two entries more than the machine has seen");
         Self { world, host, truth, past, other, hooks, line, asleep }
     }
@@ -142,11 +140,10 @@ impl Scene {
     }
 }
 
-/// Lets a copy of the machine live through two puts at a server that begins with `data`, and
+/// Lets a copy of the machine live through two puts at a server that begins with `kept`, and
 /// returns what the server holds then.
-fn lived(world: &mut World, host: &Host, name: &str, data: &Path, values: [&str; 2]) -> Told {
-    std::fs::remove_dir_all(world.data()).unwrap();
-    copy(data, &world.data());
+fn lived(world: &mut World, host: &Host, name: &str, kept: &Kept, values: [&str; 2]) -> Told {
+    world.put_back(kept);
     world.start();
     let twin = world.host(name);
     std::fs::remove_dir_all(&twin.dir).unwrap();
@@ -155,7 +152,7 @@ fn lived(world: &mut World, host: &Host, name: &str, data: &Path, values: [&str;
         let _ = twin.vault(&["kv", "put", SECRET, value]).ok();
     }
     assert!(world.server.take().unwrap().stop());
-    harvest(&world.data())
+    harvest(world)
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -164,8 +161,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Reads everything that a stopped server holds.
-pub fn harvest(data: &Path) -> Told {
-    let conn = Connection::open(data.join("vault.db")).unwrap();
+pub fn harvest(world: &World) -> Told {
+    let conn = world.tables();
     let mut query = conn.prepare("SELECT by, body, sig FROM log ORDER BY seq").unwrap();
     let log = query.query_map([], |row| {
         let by: String = row.get(0)?;
@@ -177,7 +174,7 @@ pub fn harvest(data: &Path) -> Told {
         let mut query = conn.prepare(sql).unwrap();
         query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
-    let key = std::fs::read_to_string(data.join("server.key")).unwrap();
+    let key = std::fs::read_to_string(world.data().join("server.key")).unwrap();
     let mut told = Told::honest(SignKey::from_text(&key).unwrap(), log);
     let blobs = bytes("SELECT bytes FROM blob").into_iter();
     told.blobs = blobs.map(|bytes| (Hash::of(&[&bytes]), bytes)).collect();

@@ -145,7 +145,7 @@ fn founded(world: &mut World, line: Option<&str>) -> Told {
     }
     owner.stop();
     assert!(world.server.take().unwrap().stop());
-    harvest(&world.data())
+    harvest(world)
 }
 
 fn ask(host: &Host, address: &str, vault: VaultId) -> tests::Ran {
@@ -190,7 +190,7 @@ fn a_line_that_the_server_has_exchanged_is_not_signed() {
     let thief = world.host("thief").agent_command(&["init", "--name", "vps"]).ok();
     owner.stop();
     assert!(world.server.take().unwrap().stop());
-    let mut told = Told { answer: exchanged, ..harvest(&world.data()) };
+    let mut told = Told { answer: exchanged, ..harvest(&world) };
     let before = told.last();
     told.blobs.insert(Hash::ZERO, find_line(&thief, "VLTM1-").into_bytes());
     let server = Evil::start(world.address(), told);

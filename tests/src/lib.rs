@@ -35,6 +35,9 @@ mod host;
 /// An admin's own hand.
 mod admin;
 
+/// Where a server keeps its vault.
+mod database;
+
 /// A server and its machines.
 mod world;
 
@@ -44,4 +47,4 @@ pub use host::{Host, PASSPHRASE, files_below};
 pub use neighbour::take_version;
 pub use port::Port;
 pub use program::{Bins, Ran, executable, run, script};
-pub use world::{MASTER, World, find_line};
+pub use world::{Kept, MASTER, World, find_line};

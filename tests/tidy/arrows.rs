@@ -122,6 +122,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "daemon",
             "host",
             "admin",
+            "database",
             "world",
         ],
     ),
