@@ -1,110 +1,33 @@
 """A vault on PostgreSQL: what `run` says."""
 
-import json
 import os
-import pathlib
-import shutil
-import signal
+import random
 import subprocess
-import tempfile
 import threading
 import time
-import urllib.parse
 
+import suites
 from checks import check, end, want
+from cluster import Cluster, either
 from host import wait
-from world import BIN, World, listens, reserve
+from world import BIN, SECRET, World, listens, reserve
+from writers import put as put_at
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-PROGRAMS = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1]
 # How often each side is killed.
 KILLS = 6
-
-
-class Cluster:
-    """A cluster of its own behind a unix socket, of a user who may run one: root may not."""
-
-    def __init__(self, of=None):
-        """Makes it anew, or as a standby `of` another one, which waits for it at each commit from then on."""
-        self.more = ""
-        self.dir = pathlib.Path(tempfile.mkdtemp())
-        self.dir.chmod(0o755)
-        self.user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-        if self.user:
-            os.chown(self.dir, 65534, 65534)
-        if of:
-            self.do("pg_basebackup", "-h", of.dir, "-U", "postgres", "-D", self.data, "-R", "--no-sync")
-        else:
-            self.do("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "--no-sync")
-        self.start()
-
-    @property
-    def data(self):
-        return self.dir / "data"
-
-    def do(self, program, *args):
-        ran = subprocess.run(
-            [*self.user, PROGRAMS / program, *args],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
-            cwd=self.dir,
-        )
-        assert ran.returncode == 0, f"{program}: {ran.stdout}"
-        return ran.stdout
-
-    def start(self):
-        options = f"-k {self.dir} -c listen_addresses= {self.more}"
-        log = self.dir / "log"
-        # What it starts keeps no pipe of ours.
-        subprocess.run(
-            [*self.user, PROGRAMS / "pg_ctl", "-D", self.data, "-o", options, "-l", log, "-w", "start"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=True,
-            cwd=self.dir,
-        )
-
-    def kill(self):
-        """Ends it as a crash does: nothing is written any more."""
-        pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            try:
-                os.kill(int(child), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        os.kill(pid, signal.SIGKILL)
-        wait("the database is gone", lambda: not pathlib.Path(f"/proc/{pid}").exists())
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
-
-    def stop(self):
-        self.do("pg_ctl", "-D", self.data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(self.dir)
-
-    def new(self, name):
-        """Makes a database; returns its URL."""
-        self.do("createdb", "-h", self.dir, "-U", "postgres", name)
-        return f"postgres://postgres@/{name}?host={self.dir}"
-
 
 cluster = Cluster()
 
 
 @check
 def the_contract_of_the_tables_and_the_servers_tests_hold():
-    env = {**os.environ, "VAULT_TEST_POSTGRES": cluster.new("contract")}
     for of in [["--lib", "conformance"], ["--test", "it", "postgres::"]]:
-        ran = subprocess.run(
-            ["cargo", "test", "--locked", "-p", "vault-server", *of],
-            cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800,
-        )
-        assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
-        assert " 0 passed" not in ran.stdout, ran.stdout
+        suites.run(cluster, *of)
 
 
 def put(world, value):
     """Returns the version that a write made; nothing if it was refused."""
-    ran = subprocess.run(
-        [BIN / "vault", "kv", "put", "-format=json", "secret/app", "A=-"],
-        env=world.env, input=value, capture_output=True, text=True, timeout=120,
-    )
-    return json.loads(ran.stdout)["data"]["version"] if ran.returncode == 0 else None
+    return put_at(world, SECRET, value)[0]
 
 
 def follow(world):
@@ -218,16 +141,13 @@ def a_promoted_standby_has_all_that_was_acknowledged():
     primary = Cluster()
     primary.new("vault")
     standby = Cluster(of=primary)
-    primary.do("pg_ctl", "-D", primary.data, "-m", "fast", "-w", "stop")
-    primary.more = "-c synchronous_standby_names=*"
-    primary.start()
+    primary.wait_for_standby()
     try:
-        hosts = ",".join(urllib.parse.quote(str(one.dir), safe="") for one in (primary, standby))
-        with World(store=f"postgres://postgres@{hosts}/vault") as world:
+        with World(store=either("vault", primary, standby)) as world:
             follow(world)
             versions = [put(world, str(n)) for n in range(5)]
             primary.kill()
-            standby.do("pg_ctl", "-D", standby.data, "-w", "promote")
+            standby.promote()
             started = time.monotonic()
             versions.append(wait("a write is taken", lambda: put(world, "after")))
             assert time.monotonic() - started < 10, "it takes too long"
@@ -236,8 +156,11 @@ def a_promoted_standby_has_all_that_was_acknowledged():
             world.run("vault", "audit", "verify")
     finally:
         standby.stop()
-        shutil.rmtree(primary.dir)
+        primary.stop()
 
 
+seed = None if os.environ.get("MATRIX") == "full" else os.environ.get("MATRIX_SEED")
+chance = random.Random(seed) if seed else None
+suites.checks(cluster, chance)
 cluster.stop()
 end()
