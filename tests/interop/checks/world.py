@@ -62,7 +62,8 @@ class World:
         kit = str(self.dir / "kit.txt")
         self.run("vault", "init", "--name", "desk", "--admin", "jonas", "--kit", kit, "--kit-confirmed", stdin=setup)
 
-    def prepare(self, data, store, listen="127.0.0.1:1"):
+    @staticmethod
+    def prepare(data, store, listen="127.0.0.1:1"):
         """Writes the configuration of a server that is to be made."""
         data.mkdir(mode=0o700)
         config = data / "server.toml"

@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 
+import breaks
 import suites
 from checks import check, end, want
 from cluster import Cluster, either
@@ -159,8 +160,16 @@ def a_promoted_standby_has_all_that_was_acknowledged():
         primary.stop()
 
 
+# All of these, or so many by the number.
+CHOSEN = 2
 seed = None if os.environ.get("MATRIX") == "full" else os.environ.get("MATRIX_SEED")
 chance = random.Random(seed) if seed else None
+accidents = [*breaks.CHECKS]
+if chance:
+    print(f"MATRIX_SEED={seed}: {CHOSEN} of {len(accidents)} accidents are tried, and a file of tests")
+    accidents = chance.sample(accidents, CHOSEN)
+for accident in accidents:
+    check(accident)
 suites.checks(cluster, chance)
 cluster.stop()
 end()
