@@ -9,6 +9,7 @@ import time
 import breaks
 import drills
 import suites
+import upgrade
 from checks import check, end, want
 from cluster import Cluster, either
 from host import wait
@@ -165,7 +166,7 @@ def a_promoted_standby_has_all_that_was_acknowledged():
 CHOSEN = 2
 seed = None if os.environ.get("MATRIX") == "full" else os.environ.get("MATRIX_SEED")
 chance = random.Random(seed) if seed else None
-accidents = [*breaks.CHECKS, *drills.CHECKS]
+accidents = [*breaks.CHECKS, *drills.CHECKS, *upgrade.CHECKS]
 if chance:
     print(f"MATRIX_SEED={seed}: {CHOSEN} of {len(accidents)} accidents are tried, and a file of tests")
     accidents = chance.sample(accidents, CHOSEN)
