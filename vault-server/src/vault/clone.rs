@@ -22,12 +22,12 @@ const TOLD: usize = 64;
 
 /// Which processes came with the keys of each machine, of late.
 #[derive(Debug, Default)]
-pub struct Clones(BTreeMap<Number, Seen>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    turns: VecDeque<Turn>,
-    notice: Option<CloneNotice>,
+pub struct Clones {
+    turns: BTreeMap<Number, VecDeque<Turn>>,
+    /// Of the machines whose processes alternate.
+    notices: BTreeMap<Number, CloneNotice>,
+    /// When the turns of all machines were last looked through for those that count no longer.
+    looked: Duration,
 }
 
 /// One process, until another came.
@@ -53,7 +53,8 @@ impl Clones {
         time: Time,
     ) -> Option<CloneNotice> {
         self.forget(now);
-        let Seen { turns, notice } = self.0.entry(machine).or_default();
+        let turns = self.turns.entry(machine).or_default();
+        drop_old(turns, now);
         let before = match turns.back_mut() {
             // The same one again, perhaps from another network.
             Some(last) if last.run == run => {
@@ -72,18 +73,19 @@ impl Clones {
             return None;
         }
         let addresses = [before.unwrap_or_default(), addr.clone()];
-        if let Some(notice) = notice {
+        if let Some(notice) = self.notices.get_mut(&machine) {
             notice.addresses = addresses;
             return None;
         }
-        notice.replace(CloneNotice { machine, addresses, at: time });
-        notice.clone()
+        let notice = CloneNotice { machine, addresses, at: time };
+        self.notices.insert(machine, notice.clone());
+        Some(notice)
     }
 
     /// Tells whether nobody is told of anything now.
     pub fn is_empty(&mut self, now: Duration) -> bool {
         self.forget(now);
-        self.0.values().all(|seen| seen.notice.is_none())
+        self.notices.is_empty()
     }
 
     /// Returns what `reader` is told now: of itself and, if it `may_audit`, of all machines.
@@ -95,23 +97,35 @@ impl Clones {
         now: Duration,
     ) -> Vec<CloneNotice> {
         self.forget(now);
-        let notices = self.0.values().filter_map(|seen| seen.notice.as_ref());
         let is_due = |notice: &&CloneNotice| {
             (may_audit || notice.machine == reader) && is_active(notice.machine)
         };
-        notices.filter(is_due).take(TOLD).cloned().collect()
+        self.notices.values().filter(is_due).take(TOLD).cloned().collect()
     }
 
     /// Forgets what is too long ago; a machine whose processes no longer alternate is sound again.
+    /// Every report asks: it looks at machines with a notice only, and at all of them once in a
+    /// while.
     fn forget(&mut self, now: Duration) {
-        self.0.retain(|_, Seen { turns, notice }| {
-            turns.retain(|turn| now.saturating_sub(turn.at) <= WINDOW);
-            if !turns.iter().any(|turn| turn.is_return) {
-                *notice = None;
-            }
-            !turns.is_empty()
+        let Self { turns, notices, looked } = self;
+        notices.retain(|machine, _| {
+            turns.get_mut(machine).is_some_and(|turns| {
+                drop_old(turns, now);
+                turns.iter().any(|turn| turn.is_return)
+            })
         });
+        if now.saturating_sub(*looked) > WINDOW {
+            *looked = now;
+            turns.retain(|_, turns| {
+                drop_old(turns, now);
+                !turns.is_empty()
+            });
+        }
     }
+}
+
+fn drop_old(turns: &mut VecDeque<Turn>, now: Duration) {
+    turns.retain(|turn| now.saturating_sub(turn.at) <= WINDOW);
 }
 
 #[cfg(test)]
@@ -166,7 +180,7 @@ mod tests {
     fn both_addresses_are_named_and_the_newest_hold() {
         let mut clones = Clones::default();
         judge(&mut clones, "a1 b2 a1 b2 a9", SECOND);
-        let notice = clones.0[&7].notice.clone().unwrap();
+        let notice = clones.notices[&7].clone();
         let addresses = notice.addresses.each_ref().map(Text::as_str);
         assert_eq!((addresses, notice.at), (["10.8.0.2", "10.8.0.9"], Time::from_micros(5)));
     }
@@ -175,10 +189,12 @@ mod tests {
     fn a_notice_ends_with_what_it_is_of_and_memory_is_bounded() {
         let mut clones = Clones::default();
         judge(&mut clones, &"a1 b2 ".repeat(500).trim_end().replace("  ", " "), SECOND);
-        assert_eq!(clones.0[&7].turns.len(), TURNS);
-        clones.forget(Duration::from_secs(1_001_000) + WINDOW);
-        assert!(clones.0[&7].notice.is_some());
-        clones.forget(Duration::from_secs(1_001_001) + WINDOW);
-        assert!(clones.0.is_empty());
+        assert_eq!(clones.turns[&7].len(), TURNS);
+        let last = Duration::from_secs(1_001_000);
+        assert!(!clones.is_empty(last + WINDOW));
+        assert!(clones.is_empty(last + WINDOW + SECOND));
+        // Of those without a notice, too, once some time has passed.
+        clones.forget(last + 2 * WINDOW + SECOND);
+        assert!(clones.turns.is_empty());
     }
 }
