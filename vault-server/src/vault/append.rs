@@ -352,7 +352,8 @@ pub(super) fn keep(
 
 /// Makes the entry and its head known once they are on disk: to followers, with the blobs each may
 /// read, which are recorded in this very transaction; and to connections, when machines came or
-/// went. The machine that wrote the blobs has them.
+/// went. The machine that wrote the blobs has them. Readers of a blob come first: among thousands
+/// of followers they would wait for those that nothing changes for.
 pub(super) fn publish(
     tx: &mut Transaction,
     hub: &Arc<Hub>,
@@ -365,7 +366,7 @@ pub(super) fn publish(
     let seq = entry.seq;
     // Lines by the blobs they carry: alike followers share the bytes.
     let mut lines: HashMap<Vec<Hash>, Bytes> = HashMap::new();
-    let mut deliveries = Vec::new();
+    let (mut first, mut then) = (Vec::new(), Vec::new());
     for mut due in hub.due() {
         let own = writer.is_some_and(|writer| writer.key == due.caller.key);
         let others: &[Brought<'_>] = if own { &[] } else { brought };
@@ -375,6 +376,7 @@ pub(super) fn publish(
             let fact = due.caller.fact(audit::Op::Deliver);
             tx.record(Fact { path, ver, seq: Some(seq), ..fact })?;
         }
+        let deliveries = if readable.is_empty() { &mut then } else { &mut first };
         let key = readable.iter().map(|brought| brought.put.blob).collect();
         let bytes = match lines.entry(key) {
             hash_map::Entry::Occupied(line) => line.get().clone(),
@@ -385,7 +387,7 @@ pub(super) fn publish(
         deliveries.push((due, bytes));
     }
     tx.after_commit(move || {
-        for (due, bytes) in deliveries {
+        for (due, bytes) in first.into_iter().chain(then) {
             due.send(seq, bytes);
         }
     });
