@@ -1,6 +1,7 @@
 //! Who may stay connected: machines by their number, and everybody whose key is not known yet.
 //! Which connection goes when there are too many is decided here; how it ends is not.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,9 +114,12 @@ impl Places {
         let mut list = lock(&self.lobby);
         while list.taken.len() >= self.lobby_most.max(1) {
             // The newcomer counts: with as many as another it is its own turn.
-            let weight = |taken: &Taken<Origin>| list.count(taken.of) + usize::from(taken.of == of);
-            let most = list.taken.iter().map(weight).max().unwrap_or_default();
-            let Some(goes) = list.taken.iter().position(|taken| weight(taken) == most) else {
+            let mut from: BTreeMap<Origin, usize> = [(of, 1)].into();
+            for taken in &list.taken {
+                *from.entry(taken.of).or_default() += 1;
+            }
+            let most = from.values().max();
+            let Some(goes) = list.taken.iter().position(|taken| from.get(&taken.of) == most) else {
                 break;
             };
             list.taken.remove(goes);
