@@ -16,8 +16,9 @@ use tokio::time::Instant;
 
 /// How often others' records are exchanged at most.
 const APART: Duration = Duration::from_mins(1);
-/// How much later than that it may be, so that machines do not ask together.
-const JITTER: Duration = Duration::from_secs(30);
+/// Each other machine adds so much to that, from 3,000 on: the server answers 50 exchanges a second
+/// at most.
+const EACH: Duration = Duration::from_millis(20);
 /// How often a record is posted at least.
 const ALIVE: Duration = Duration::from_mins(50);
 /// Numbers that are noted as used at once: a record costs no write to the disk.
@@ -158,7 +159,7 @@ impl Posting {
     ///
     /// # Errors
     /// `E_LIMITS` if the targets do not fit into a report.
-    pub(super) fn next(&mut self, is_alone: bool, now: Instant) -> Result<Due> {
+    pub(super) fn next(&mut self, others: usize, now: Instant) -> Result<Due> {
         let hash = self.reported.hash;
         let (is_stored, is_delivered) = (self.stored == Some(hash), self.delivered == Some(hash));
         let wanted = !is_stored || !is_delivered;
@@ -166,9 +167,9 @@ impl Posting {
         self.last = self.last.saturating_add(1);
         let reserve = (self.last > self.reserved).then(|| self.last.saturating_add(RESERVED - 1));
         let is_due = self.exchange_at.is_none_or(|at| now >= at);
-        let exchange = (is_due && !is_alone).then_some(self.after);
+        let exchange = (is_due && others > 0).then_some(self.after);
         if exchange.is_some() {
-            self.exchange_at = Some(now + APART + jitter());
+            self.exchange_at = Some(now + jittered(apart(others)));
         }
         let store = text.clone().filter(|_| !is_stored);
         let text = text.filter(|_| !is_delivered);
@@ -207,9 +208,9 @@ impl Posting {
     }
 
     /// Returns how long to wait if nothing happens.
-    pub(super) fn idle(&self, is_alone: bool, now: Instant) -> Duration {
+    pub(super) fn idle(&self, others: usize, now: Instant) -> Duration {
         let exchange = self.exchange_at.map(|at| at.saturating_duration_since(now));
-        if is_alone { ALIVE } else { exchange.unwrap_or(Duration::ZERO).min(ALIVE) }
+        if others == 0 { ALIVE } else { exchange.unwrap_or(Duration::ZERO).min(ALIVE) }
     }
 
     /// Has the next request ask for others' records.
@@ -234,9 +235,15 @@ impl Reported {
     }
 }
 
-fn jitter() -> Duration {
+/// Returns the least time between two exchanges with so many others.
+fn apart(others: usize) -> Duration {
+    APART.max(EACH.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX)))
+}
+
+/// Returns `time` and up to half of it more, so that machines do not ask together.
+fn jittered(time: Duration) -> Duration {
     let [byte] = *shared::keys::random::<1>();
-    JITTER.mul_f64(f64::from(byte) / 256.0)
+    time.mul_f64(1.0 + f64::from(byte) / 512.0)
 }
 
 #[cfg(test)]
@@ -276,19 +283,24 @@ mod tests {
     fn others_are_asked_for_once_a_minute_and_in_turn() {
         let mut posting = Posting::new(0, None).unwrap();
         let now = Instant::now();
-        let first = posting.next(false, now).unwrap();
+        let first = posting.next(1, now).unwrap();
         assert_eq!((first.n, first.exchange, first.reserve), (1, Some(0), Some(256)));
         posting.written(&first);
         posting.accepted(&first, &reply(false, 64));
-        let second = posting.next(false, now + Duration::from_secs(59)).unwrap();
+        let second = posting.next(1, now + Duration::from_secs(59)).unwrap();
         assert_eq!((second.n, second.exchange, second.reserve), (2, None, None));
-        assert!(posting.idle(false, now) >= APART && posting.idle(false, now) <= APART + JITTER);
-        let third = posting.next(false, now + APART + JITTER).unwrap();
+        assert!((APART..=APART * 3 / 2).contains(&posting.idle(1, now)));
+        let third = posting.next(1, now + APART * 3 / 2).unwrap();
         assert_eq!(third.exchange, Some(64));
+        // In a vault of thousands they take turns that are longer.
+        posting.exchange_now();
+        assert_eq!(posting.next(9_999, now).unwrap().exchange, Some(64));
+        let wait = Duration::from_secs(199)..Duration::from_secs(300);
+        assert!(wait.contains(&posting.idle(9_999, now)), "{:?}", posting.idle(9_999, now));
         // Nobody is there to be heard.
         posting.exchange_now();
-        assert_eq!(posting.next(true, now).unwrap().exchange, None);
-        assert_eq!(posting.idle(true, now), ALIVE);
+        assert_eq!(posting.next(0, now).unwrap().exchange, None);
+        assert_eq!(posting.idle(0, now), ALIVE);
     }
 
     #[test]
@@ -296,21 +308,21 @@ mod tests {
         let mut posting = Posting::new(0, None).unwrap();
         let now = Instant::now();
         assert!(posting.set_targets(vec![row(1)]).unwrap());
-        let first = posting.next(true, now).unwrap();
+        let first = posting.next(0, now).unwrap();
         assert!(first.text.is_some() && first.store == first.text);
         posting.written(&first);
         assert!(!posting.accepted(&first, &reply(false, 0)));
         assert!(!posting.set_targets(vec![row(1)]).unwrap());
-        let same = posting.next(true, now).unwrap();
+        let same = posting.next(0, now).unwrap();
         assert_eq!((same.text, same.store, same.hash), (None, None, first.hash));
         assert!(posting.set_targets(vec![row(2)]).unwrap());
-        let changed = posting.next(true, now).unwrap();
+        let changed = posting.next(0, now).unwrap();
         assert!(changed.text.is_some() && changed.hash != first.hash);
         posting.accepted(&changed, &reply(false, 0));
         // A restarted server has forgotten them: the next record brings them, at once.
-        let bare = posting.next(true, now).unwrap();
+        let bare = posting.next(0, now).unwrap();
         assert!(posting.accepted(&bare, &reply(true, 0)));
-        let again = posting.next(true, now).unwrap();
+        let again = posting.next(0, now).unwrap();
         assert_eq!(again.text, changed.text);
         assert!(!posting.accepted(&again, &reply(true, 0)), "asking on brings no more records");
     }
@@ -319,18 +331,18 @@ mod tests {
     fn a_program_that_was_replaced_is_reported_once_and_until_it_is_not() {
         let mut posting = Posting::new(0, None).unwrap();
         assert!(posting.set_targets(vec![row(1)]).unwrap());
-        let before = posting.next(true, Instant::now()).unwrap();
+        let before = posting.next(0, Instant::now()).unwrap();
         let at = Time::from_micros(7);
         assert!(posting.set_replaced(Some(at)).unwrap());
         assert!(!posting.set_replaced(Some(at)).unwrap());
-        let due = posting.next(true, Instant::now()).unwrap();
+        let due = posting.next(0, Instant::now()).unwrap();
         let said = Targets::open(&due.text.unwrap(), due.hash).unwrap();
         assert_eq!((said.replaced, said.targets), (Some(at), vec![row(1)]));
         assert_eq!(said.agent.to_string(), agent());
         assert!(posting.set_targets(vec![row(2)]).unwrap());
         assert!(posting.set_replaced(None).unwrap());
         assert!(posting.set_targets(vec![row(1)]).unwrap());
-        assert_eq!(posting.next(true, Instant::now()).unwrap().hash, before.hash);
+        assert_eq!(posting.next(0, Instant::now()).unwrap().hash, before.hash);
     }
 
     #[test]
@@ -345,7 +357,7 @@ mod tests {
             posting.set_scan(scan.clone()).unwrap() && !posting.set_scan(scan.clone()).unwrap()
         );
         assert!(posting.set_targets(vec![row(1)]).unwrap());
-        let due = posting.next(true, Instant::now()).unwrap();
+        let due = posting.next(0, Instant::now()).unwrap();
         let said = Targets::open(&due.text.unwrap(), due.hash).unwrap();
         assert_eq!((said.scan.clone(), said.targets), (scan, vec![row(1)]));
         let again = Posting::new(0, due.store.as_deref()).unwrap();
@@ -356,14 +368,14 @@ mod tests {
     fn numbers_go_on_after_a_crash_and_targets_are_remembered() {
         let mut posting = Posting::new(0, None).unwrap();
         posting.set_targets(vec![row(7)]).unwrap();
-        let due = posting.next(true, Instant::now()).unwrap();
+        let due = posting.next(0, Instant::now()).unwrap();
         let text = due.store.unwrap();
         let mut again = Posting::new(due.reserve.unwrap(), Some(&text)).unwrap();
-        let next = again.next(true, Instant::now()).unwrap();
+        let next = again.next(0, Instant::now()).unwrap();
         assert_eq!((next.n, next.hash, next.store), (257, due.hash, None));
         assert_eq!(again.targets(), [row(7)]);
         assert_eq!(again.scan(), None);
         again.jump(1_000);
-        assert_eq!(again.next(true, Instant::now()).unwrap().n, 1_001);
+        assert_eq!(again.next(0, Instant::now()).unwrap().n, 1_001);
     }
 }

@@ -10,7 +10,7 @@ use shared::error::Code;
 use tokio::task::JoinSet;
 
 use super::parts::Parts;
-use machine::remote::{Client, ConnectError, Race, Tried, Wave, connect};
+use machine::remote::{Client, ConnectError, Ping, Race, Tried, Wave, connect_to_stay};
 
 /// Connects to the first address that answers. A wrong key is an alarm, and stops no other.
 pub(super) async fn reach(parts: &Parts) -> Option<Client> {
@@ -57,10 +57,12 @@ pub(super) fn race(
     parts: &Parts,
     waves: Vec<Wave>,
 ) -> Race<impl Fn(&mut JoinSet<Tried>, &str) + use<>> {
-    let (own, pins) = (Arc::clone(&parts.own), parts.ledger.read().server_keys());
+    let (own, folded) = (Arc::clone(&parts.own), parts.ledger.read());
+    let active = folded.state.machines().values().filter(|machine| machine.active).count();
+    let (pins, ping) = (folded.server_keys(), Ping::among(active));
     Race::new(waves, move |tries: &mut JoinSet<Tried>, address: &str| {
         let (own, pins, address) = (Arc::clone(&own), pins.clone(), address.to_owned());
-        tries.spawn(async move { connect(&address, &pins, &own.keys.sign).await });
+        tries.spawn(async move { connect_to_stay(&address, &pins, &own.keys.sign, ping).await });
     })
 }
 

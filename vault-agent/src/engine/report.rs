@@ -74,7 +74,7 @@ struct Member {
     name: Name,
     head: SignedHead,
     audit: AuditHead,
-    is_alone: bool,
+    others: usize,
 }
 
 /// Reports whenever it is due, until the connection ends.
@@ -204,7 +204,7 @@ impl Reports {
     async fn post(self: &Arc<Self>, client: &Client) -> Result<()> {
         // Without a signed head there is nothing to say yet.
         let Some(member) = self.member() else { return Ok(()) };
-        let due = self.posting().next(member.is_alone, Instant::now())?;
+        let due = self.posting().next(member.others, Instant::now())?;
         self.write_before(&due).await?;
         let SignedHead { epoch, seq, head, sig } = member.head;
         let seen = Seen {
@@ -475,15 +475,15 @@ impl Reports {
         let head = folded.signed?;
         let audit = self.audit().anchored(&folded.state);
         let (number, machine) = self.own.find(&folded.state)?;
-        let others = folded.state.machines().iter();
-        let is_alone = !others.into_iter().any(|(other, it)| it.active && *other != number);
-        Some(Member { number, name: machine.name.clone(), head, audit, is_alone })
+        let active = folded.state.machines().values().filter(|machine| machine.active).count();
+        let (name, others) = (machine.name.clone(), active.saturating_sub(1));
+        Some(Member { number, name, head, audit, others })
     }
 
     /// Returns how long to wait if nothing happens.
     fn idle(&self) -> Duration {
-        let is_alone = self.member().is_none_or(|member| member.is_alone);
-        self.posting().idle(is_alone, Instant::now())
+        let others = self.member().map_or(0, |member| member.others);
+        self.posting().idle(others, Instant::now())
     }
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {

@@ -39,7 +39,7 @@ use tokio::time::{Instant, timeout};
 
 use super::checkpoint::Shown;
 use super::frames::Frames;
-use super::{ConnectError, RemoteError};
+use super::{ConnectError, Ping, RemoteError};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// How much later the next address that a name stands for is tried, as RFC 8305 advises.
@@ -47,10 +47,6 @@ const NEXT: Duration = Duration::from_millis(250);
 /// Most addresses of one name that are tried.
 const NAMED: usize = 8;
 const ANSWER: Duration = Duration::from_secs(20);
-/// How often a connection is tried out, and how long the answer may take: a laptop that has moved
-/// to another network notices within seconds.
-const PING: Duration = Duration::from_secs(4);
-const PONG: Duration = Duration::from_secs(4);
 const WINDOW: u32 = 1 << 20;
 /// Largest answer that is no stream: a page of leaves or of audit records.
 const BODY: usize = 32 << 20;
@@ -83,9 +79,19 @@ pub async fn connect(
     pins: &[VerifyKey],
     key: &SignKey,
 ) -> Result<Client, ConnectError> {
+    connect_to_stay(address, pins, key, Ping::default()).await
+}
+
+/// As [`connect`], for a connection that is kept and tried out now and then.
+pub async fn connect_to_stay(
+    address: &str,
+    pins: &[VerifyKey],
+    key: &SignKey,
+    ping: Ping,
+) -> Result<Client, ConnectError> {
     let unreachable =
         |reason: String| ConnectError::Unreachable { address: address.into(), reason };
-    match timeout(CONNECT, open(address, pins, key)).await {
+    match timeout(CONNECT, open(address, pins, key, ping)).await {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(fault)) if raw_keys::is_wrong_pin(&fault) => {
             Err(ConnectError::WrongPin { address: address.into() })
@@ -108,7 +114,7 @@ pub async fn connect_to_any(
         let (stream, begun) = reach(address).await?;
         let ends = (stream.local_addr()?, stream.peer_addr()?);
         let (stream, server) = raw_keys::connect_to_any(key, stream).await?;
-        Ok::<_, io::Error>((speak(stream, address, ends, begun).await?, server))
+        Ok::<_, io::Error>((speak(stream, address, ends, begun, Ping::default()).await?, server))
     });
     match opened.await {
         Ok(Ok(found)) => Ok(found),
@@ -117,10 +123,10 @@ pub async fn connect_to_any(
     }
 }
 
-async fn open(address: &str, pins: &[VerifyKey], key: &SignKey) -> io::Result<Client> {
+async fn open(address: &str, pins: &[VerifyKey], key: &SignKey, ping: Ping) -> io::Result<Client> {
     let (stream, begun) = reach(address).await?;
     let ends = (stream.local_addr()?, stream.peer_addr()?);
-    speak(raw_keys::connect(pins, key, stream).await?, address, ends, begun).await
+    speak(raw_keys::connect(pins, key, stream).await?, address, ends, begun, ping).await
 }
 
 async fn reach(address: &str) -> io::Result<(TcpStream, Instant)> {
@@ -177,14 +183,15 @@ async fn speak(
     address: &str,
     (local, peer): (SocketAddr, SocketAddr),
     begun: Instant,
+    Ping(ping): Ping,
 ) -> io::Result<Client> {
     let way = Way { local, peer, took: begun.elapsed() };
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
+        .keep_alive_interval(ping)
+        .keep_alive_timeout(ping)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;

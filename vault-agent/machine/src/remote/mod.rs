@@ -6,13 +6,15 @@ mod checkpoint;
 mod client;
 mod frames;
 mod network;
+mod ping;
 mod race;
 mod whole;
 
 pub use checkpoint::{Shown, Started, Unproven};
-pub use client::{Client, Way, connect, connect_to_any};
+pub use client::{Client, Way, connect, connect_to_any, connect_to_stay};
 pub use frames::Frames;
 pub use network::{Network, source};
+pub use ping::Ping;
 pub use race::{Race, Tried, Wave};
 pub use whole::WholeLog;
 
