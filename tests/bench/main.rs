@@ -7,6 +7,8 @@ mod bare;
 mod compacted;
 mod daemons;
 mod fleet;
+mod follower;
+mod followers;
 mod hooks;
 mod http;
 mod latency;
@@ -42,6 +44,7 @@ const SECTIONS: &[Section] = &[
     ("get", "Looking a key up", daemons::kv_get),
     ("api", "Local API", local_api::figures),
     ("fleet", "A change, to a whole fleet", fleet::figures),
+    ("followers", "Ten thousand followers", followers::figures),
     ("removal", "A host that goes", removal::figures),
     ("siege", "Others, while a member floods the server", siege::figures),
     ("targets", "A thousand targets", targets::figures),
