@@ -96,7 +96,7 @@ codes! {
     // The blob's fault: what a reader refuses to open.
     BlobAbsent = "E_BLOB_ABSENT",
         "the server does not hold the blob",
-        "machines that have it cached still answer; run `vault heal` on one of them";
+        "machines that have it cached still answer; run `vault heal` on each that reads it";
     BlobSize = "E_BLOB_SIZE",
         "the blob's size differs from the log's",
         "the last good content stays; look at the server's disk";

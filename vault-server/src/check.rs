@@ -64,8 +64,8 @@ impl Looked {
     }
 }
 
-const LACKS: &str = "`vault heal` on a machine that reads it gives it back; what no machine has is \
-                     taken off with `vault kv destroy`";
+const LACKS: &str = "`vault heal` on the machines that read it gives it back if one has it; what \
+                     none has is taken off with `vault kv destroy`";
 const ORPHAN: &str = "it does no harm, but no program of this version leaves one behind";
 const BEHIND: &str =
     "start the server: it waits for `vault heal`, or for an owner's `vault resume`";

@@ -44,9 +44,11 @@ pub fn read(conn: &Connection, path: &SecretPath, blob: Hash) -> Result<Option<V
     one(conn, newest, (path.as_str(), blob.as_bytes()), |row| row.get(0))
 }
 
-/// Reads the ciphertext of a blob, if it is kept for some path.
+/// Reads the ciphertext of a blob, if it is kept for some path: as its newest, or to go back to.
 pub fn by_hash(conn: &Connection, blob: Hash) -> Result<Option<Vec<u8>>> {
-    one(conn, "SELECT bytes FROM blob WHERE hash = ?1", [blob.as_bytes()], |row| row.get(0))
+    let select = "SELECT bytes FROM blob WHERE hash = ?1 \
+                  UNION ALL SELECT bytes FROM retained WHERE hash = ?1";
+    one(conn, select, [blob.as_bytes()], |row| row.get(0))
 }
 
 pub fn list(conn: &Connection) -> Result<HashMap<SecretPath, Hash>> {

@@ -108,7 +108,7 @@ async fn stopped() -> World {
 type Case = (fn(&Path), &'static str, &'static str);
 
 const RESTORE: &str = "hint: stop the server, put a backup back with `vault-server restore`";
-const HEAL: &str = "hint: `vault heal` on a machine that reads it gives it back";
+const HEAL: &str = "hint: `vault heal` on the machines that read it gives it back";
 const START: &str = "hint: start the server";
 
 const CASES: &[Case] = &[

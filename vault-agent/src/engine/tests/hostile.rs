@@ -1,10 +1,14 @@
 //! What a hostile or broken server sends: everything stays, an alarm says why.
 
+use std::collections::BTreeSet;
+
 use shared::blob::{Kind, Place, seal};
 use shared::log::{self, Op, Put};
 use shared::name::Actor;
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::AppendRequest;
+
+use machine::local::Unreadable;
 
 use crate::engine::{Engine, Latest, ReadError, WriteError};
 
@@ -53,6 +57,20 @@ async fn a_server_that_lost_entries_is_behind_until_it_is_healed() {
     vps.put("secret/b", "{}", None).await.unwrap();
     let again = vps.engine.heal(None).await.unwrap();
     assert_eq!((again.entries, again.blobs), (0, 0));
+}
+
+#[tokio::test]
+async fn an_earlier_version_that_lies_here_is_given_back_too() {
+    let (world, vps) = world_with_one_secret().await;
+    let first = BTreeSet::from([(path("secret/a"), 1)]);
+    assert!(vps.engine.retain(first).await.unwrap());
+    vps.put("secret/a", r#"{"k":"2"}"#, None).await.unwrap();
+    vps.put("secret/a", r#"{"k":"3"}"#, None).await.unwrap();
+    world.server.data().blobs.clear();
+
+    let healed = vps.engine.heal(None).await.unwrap();
+    let lost = [Unreadable { path: path("secret/a"), ver: 2 }];
+    assert_eq!((healed.blobs, healed.absent.as_slice()), (2, lost.as_slice()));
 }
 
 #[tokio::test]
