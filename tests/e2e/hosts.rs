@@ -110,6 +110,7 @@ fn a_host_gets_another_name() {
 fn the_owners_own_host_gets_new_keys_in_one_command() {
     for moment in moments(40) {
         let mut fleet = Fleet::new();
+        let _ = fleet.rtx.vault(&["kv", "put", SECRET, "K=1"]).ok();
         let old = fleet.steal(&fleet.rtx);
         let before = fs::read(&old).unwrap();
         // Its agent is the test's own, and started by it; `tests/interop/enrol` leaves it to the
@@ -125,6 +126,8 @@ fn the_owners_own_host_gets_new_keys_in_one_command() {
         fleet.rtx.stop();
         fleet.rtx.start();
         fleet.is_right(&[&fleet.rtx, &fleet.vps], &[old]);
+        let first = fleet.rtx.vault(&["kv", "get", "-field=K", "-version=1", SECRET]);
+        assert_eq!(first.ok(), "0", "what only its old keys opened came along");
         // Signed once, however often it was begun.
         let exposed = fleet.rtx.vault(&["machine", "exposed", "rtx1080"]);
         assert!(exposed.err.contains("`rtx1080` (number 3) is a machine"), "{}", exposed.err);

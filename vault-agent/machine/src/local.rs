@@ -367,6 +367,9 @@ pub struct Prepared {
     /// How many re-encryptions are due in all, those prepared here among them.
     #[serde(default)]
     pub due: u64,
+    /// How many earlier versions a machine that gets new keys could read, and cannot any more.
+    #[serde(default)]
+    pub behind: u64,
 }
 
 /// A version that stays as it is because the preparing machine cannot read it.

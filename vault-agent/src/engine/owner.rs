@@ -66,7 +66,7 @@ pub(super) async fn prepare(parts: &Parts, request: PrepareRequest) -> Result<Pr
     if ops.len() > limits::OPS {
         bail!("{} operations in one act, {} at most", ops.len(), limits::OPS);
     }
-    let (ground, stale, mut unreadable) = parts
+    let Survey { ground, stale, mut unreadable, behind } = parts
         .ledger
         .attempt(|folded| survey(folded, &parts.own, (actor, clock::now()), &ops, history))?;
     parts.store.write(|conn| blobs::unstage_all(conn)).await?;
@@ -82,14 +82,21 @@ pub(super) async fn prepare(parts: &Parts, request: PrepareRequest) -> Result<Pr
     let (rewraps, left) = rewrap(parts, stale, most, &mut unreadable).await?;
     let mut all = ops;
     all.extend(rewraps.into_iter().map(Op::Rewrap));
-    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable, left, due })
+    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable, left, due, behind })
 }
 
 fn is_removal(ops: &[Op]) -> bool {
     ops.iter().any(|op| matches!(op, Op::MachineRemove { .. }))
 }
 
-type Survey = (Ground, Vec<(Due, Stale)>, Vec<Unreadable>);
+/// What an act leaves to be done.
+struct Survey {
+    ground: Ground,
+    stale: Vec<(Due, Stale)>,
+    unreadable: Vec<Unreadable>,
+    /// Earlier versions that stay with keys which the act replaces.
+    behind: u64,
+}
 
 /// Tries `ops` on the state and lists what they leave stale: what this machine can read, and what
 /// it cannot; with `history` of earlier versions, too.
@@ -105,8 +112,11 @@ fn survey(
         return Err(Code::UnknownActor.because(format!("`{by}` is none of this vault's")).into());
     }
     let time = timing::of_entry(time, folded.state.time());
-    let look = |state: &State| stale(state, history);
-    let stale = if ops.is_empty() {
+    let is_rekey = ops.iter().any(|op| matches!(op, Op::MachineRekey(_)));
+    let old = |state: &State| if is_rekey && !history { state.stale_before().count() } else { 0 };
+    let before = old(&folded.state);
+    let look = |state: &State| (stale(state, history), old(state));
+    let (stale, after) = if ops.is_empty() {
         look(&folded.state)
     } else {
         log::attempt(&mut folded.state, &by, time, ops, look).map_err(|refused| refused.error)?
@@ -123,7 +133,8 @@ fn survey(
             None => {}
         }
     }
-    Ok((ground, readable, unreadable))
+    let behind = after.saturating_sub(before) as u64;
+    Ok(Survey { ground, stale: readable, unreadable, behind })
 }
 
 fn stale(state: &State, history: bool) -> Vec<Stale> {

@@ -1,10 +1,12 @@
 //! Owner acts: what they re-encrypt, what they cannot, and submitting them.
 
 use shared::grant::Grants;
-use shared::log::{Access, Entry, Op, Versions};
+use shared::keys::{Identity, SignKey};
+use shared::log::{Access, Entry, Op, Rekey, Versions};
 use shared::name::Actor;
 use shared::signed::{Envelope, Purpose, parse_strict};
 use shared::text::Text;
+use shared::token::MachineLine;
 
 use crate::engine::WriteError;
 use machine::local::{Left, PrepareRequest, Prepared, Unreadable};
@@ -251,4 +253,28 @@ async fn with_its_history_a_secret_is_re_encrypted_in_every_version_that_is_kept
     assert_eq!((kept.versions.len(), deleted), (4, vec![2]));
     assert_eq!(home.engine.prepare(all).await.unwrap().due, 0);
     assert_eq!(home.engine.sealed(&path("secret/a"), 1).await.unwrap().readers, 3);
+}
+
+/// Encrypted to keys that nobody has any more, they may be lost.
+#[tokio::test]
+async fn earlier_versions_that_stay_with_replaced_keys_are_counted() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let _vps = world.machine("vps", &["secret/b"], &[]).await;
+    for n in 0..3 {
+        home.put("secret/a", &format!(r#"{{"k":"{n}"}}"#), None).await.unwrap();
+    }
+    home.until_caught_up(&world).await;
+    let (keys, number) = (SignKey::generate(), world.number("home"));
+    let line = MachineLine::new(name("home"), Identity::generate().recipient(), &keys).unwrap();
+    let new_number = world.server.data().state.due_machine();
+    let MachineLine { recipient, sign, proof, .. } = line;
+    let rekey = Op::MachineRekey(Rekey { number, new_number, recipient, sign, proof });
+    let newest = prepare(&home, vec![rekey.clone()]).await;
+    assert_eq!((rewraps(&newest), newest.behind), (1, 2));
+    let all = PrepareRequest { history: true, ..asked(vec![rekey]) };
+    let all = home.engine.prepare(all).await.unwrap();
+    assert_eq!((rewraps(&all), all.behind), (3, 0));
+    // A new reader loses nothing.
+    assert_eq!(prepare(&home, vec![grant(&world, "vps", &["*"])]).await.behind, 0);
 }

@@ -36,9 +36,13 @@ pub struct Args {
     #[command(flatten)]
     ends: both_ends::Flags,
 
-    /// Re-encrypt the earlier versions that are kept, too: else it gets the newest alone
+    /// Re-encrypt the earlier versions that are kept, too: else another host gets the newest alone
     #[arg(long)]
     history: bool,
+
+    /// Leave earlier versions to the keys of before, on this very host too: those are wiped
+    #[arg(long, conflicts_with = "history")]
+    newest: bool,
 
     #[command(flatten)]
     signing: Signing,
@@ -48,12 +52,14 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let name: Name = parsed(args.machine.parse())?;
     let line = args.line.as_ref().map(|line| parsed(MachineLine::from_line(line))).transpose()?;
     let owner = Owner::at(global, &args.signing)?;
-    let owner = if args.history { owner.with_history() } else { owner };
     let all: Machines = global.client()?.get(MACHINES, &[])?;
     let row = active(&all, &name)?;
     // One whose keys are others by now finds itself in the vault no more.
     let is_own = all.own.map_or(owner.pins.name == name, |own| own == row.number);
     let owner = if is_own { owner.at_once() } else { owner };
+    // What this host does not re-encrypt to itself nobody may be able to open any more.
+    let with_history = args.history || (is_own && !args.newest);
+    let owner = if with_history { owner.with_history() } else { owner };
     if let Some(line) = line {
         return by_line(&line, name, &owner, global);
     }

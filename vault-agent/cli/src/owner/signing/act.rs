@@ -302,8 +302,9 @@ impl<A: Agent> Owner<'_, A> {
             if self.at_once && !due.is_empty() && (left || checked.len() > 1) {
                 bail!(hinted(
                     format!("this host cannot re-encrypt {rewraps} versions to itself at once"),
-                    "run this on another machine that has an admin key, with `--ssh`; without \
-                     `--history` there are fewer; nothing was signed"
+                    "run this on another machine that has an admin key, with `--ssh` and \
+                     `--history`; with `--newest` there are fewer, and earlier versions stay \
+                     encrypted to keys that are wiped; nothing was signed"
                 ));
             }
             bar.all = bar.done.saturating_add(rewraps);
@@ -346,6 +347,11 @@ impl<A: Agent> Owner<'_, A> {
             for version in &prepared.unreadable {
                 term.say(format!("  {} version {}", version.path, version.ver));
             }
+        }
+        if warn && prepared.behind > 0 {
+            self.global
+                .term
+                .say_hinted(words::behind(prepared.behind), "`--history` re-encrypts them, too");
         }
         let rewraps = usize::try_from(prepared.due).unwrap_or(usize::MAX);
         Ok(Some(Act { checked, left: prepared.left, rewraps }))

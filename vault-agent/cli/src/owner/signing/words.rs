@@ -150,6 +150,15 @@ pub fn grants(grants: &Grants) -> String {
     }
 }
 
+/// Says that versions stay with keys that are dead from then on.
+pub fn behind(versions: u64) -> String {
+    let (versions, stay) = match versions {
+        1 => ("1 earlier version".to_owned(), "stays"),
+        more => (format!("{more} earlier versions"), "stay"),
+    };
+    format!("{versions} {stay} encrypted to the keys of before, which no host has any more then")
+}
+
 #[cfg(test)]
 mod tests {
     use shared::hash::Hash;

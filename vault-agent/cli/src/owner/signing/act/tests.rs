@@ -73,6 +73,8 @@ struct Scripted {
     at_once: bool,
     /// Re-encryptions that are due; of any, a terminal is shown how far they are.
     due: u64,
+    /// Earlier versions that stay with keys which the act replaces.
+    behind: u64,
 }
 
 fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
@@ -89,6 +91,7 @@ fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
         leaves: Cell::new(false),
         at_once: false,
         due: 0,
+        behind: 0,
     }
 }
 
@@ -146,6 +149,7 @@ impl Agent for &Scripted {
             unreadable: Vec::new(),
             left: self.leaves.get() && !request.ops.is_empty(),
             due: self.due,
+            behind: self.behind,
         }))
     }
 
@@ -352,6 +356,17 @@ fn what_is_left_for_later_follows_the_act() {
     assert!(world.err().contains("then re-encrypt what it makes necessary"), "{}", world.err());
     let act = || vec![access("secret/a/")];
     assert_eq!(*agent.prepared.borrow(), [act(), act(), vec![]]);
+}
+
+#[test]
+fn what_stays_with_the_keys_of_before_is_told_before_the_question() {
+    let (world, mut agent) = (World::new("n\n"), scripted(vec![vec![]], &[]));
+    agent.behind = 2;
+    assert_eq!(sign(&agent, &world, false, true).0.unwrap(), Signed::Declined);
+    let told = "2 earlier versions stay encrypted to the keys of before, which no host has any \
+                more then\nhint: `--history` re-encrypts them, too\n";
+    let (said, asked) = (world.err().find(told), world.err().find("Sign this?"));
+    assert!(said.is_some() && said < asked, "{}", world.err());
 }
 
 #[test]
