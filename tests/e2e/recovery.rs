@@ -387,3 +387,20 @@ fn the_ways_back_do_what_the_guide_says() {
         assert!(holds, "`{command}` promises\n{}\nbut shows\n{shown}", promised.join("\n"));
     }
 }
+
+#[test]
+fn a_renewal_takes_along_what_only_the_old_kit_opens() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    put(&rtx, SECRET, "1");
+    put(&rtx, SECRET, "2");
+    let vps = world.machine(&rtx, "vps", &["*"]);
+    let first = || vps.vault(&["kv", "get", "-field=K", "-version=1", SECRET]);
+    assert_ne!(first().code, 0, "it came later");
+    let new = vps.dir.join("kit-2.txt");
+    let args = ["recovery", "renew", "--kit-confirmed", "--yes", "--kit", &kit(&rtx), "--new-kit"];
+    let done = vps.vault(&[&args[..], &[new.to_str().unwrap()]].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("opens all that is kept: 2 versions"), "{}", done.err);
+    assert_eq!(first().ok(), "1");
+}

@@ -39,7 +39,9 @@ pub use exposure::{Borne, Copied, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNo
 pub use forward::{FORWARD, FORWARDS, ForwardRow, ForwardTest, Forwards, Tested, TestedRow};
 pub use headers::{AGENT, AI_AGENT, CACHE_AGE, NO_REASON, NO_WAIT, OFFLINE, REASON};
 pub use hook::{HOOK, HookRequest, HookRun};
-pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};
+pub use kit::{
+    ACTS, Act, Acts, ActsQuery, GIVEN, GiveRequest, KEPT, Kept, KeptVersion, SEALED, Sealed,
+};
 pub use past::{BLAST, Blast, KeysChanged, OlderKey, PAST, PastVersion, ReachedHost};
 pub use review::{
     BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, NAMES,

@@ -15,8 +15,8 @@ use super::error::ApiFault;
 use super::request::{Call, Verb};
 use host::hint;
 use machine::local::{
-    AdoptRequest, AuditQuery, Head, HealRequest, Healed, HookRequest, HookRun, MachineRow,
-    Machines, PrepareRequest, SubmitRequest, Trust, VerifyQuery,
+    AdoptRequest, AuditQuery, GiveRequest, Head, HealRequest, Healed, HookRequest, HookRun,
+    MachineRow, Machines, PrepareRequest, SubmitRequest, Trust, VerifyQuery,
 };
 
 /// What a machine must be able to read to see audit records.
@@ -208,6 +208,13 @@ pub(super) async fn sealed(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let path = call.query.get("path").unwrap_or_default().parse()?;
     let ver = call.query.number("ver")?.unwrap_or(0);
     Ok(envelope::plain(&call.api.engine.sealed(&path, ver).await.map_err(remote)?))
+}
+
+/// Takes a version that the recovery kit has opened for this machine.
+pub(super) async fn given(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let given: GiveRequest = call.typed().await?;
+    call.api.engine.give(given).map_err(remote)?;
+    Ok(envelope::no_content())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]

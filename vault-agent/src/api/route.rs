@@ -180,6 +180,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "forward" => forwards::test(call).await,
         "kept" => agent::kept(call),
         "sealed" => agent::sealed(call).await,
+        "given" => agent::given(call).await,
         "acts" => review::acts(call).await,
         "scan" => review::scan(call).await,
         "heal" => agent::heal(call).await,

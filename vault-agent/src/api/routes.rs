@@ -92,6 +92,7 @@ pub(super) const AGENT: &[Route] = &[
     route("forward", Write, Wanted(Op::LocalPut)),
     route("kept", Read, Free),
     route("sealed", Read, Free),
+    route("given", Write, Signed),
     route("acts", Read, Free),
     route("scan", Read, Wanted(Op::LocalSubkeys)),
     route("scan", Write, Wanted(Op::LocalPut)),

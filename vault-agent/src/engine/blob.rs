@@ -43,6 +43,12 @@ impl Due {
         self.readers.map_or_else(|| blob::stanzas(blob.bytes()), |(readers, _)| readers)
     }
 
+    /// Returns the same of a blob with that content for this machine alone.
+    pub(super) fn given(&self, blob: &Blob) -> Self {
+        let (size, readers) = (blob.bytes().len() as u64, Some((1, 0)));
+        Self { blob: blob.id(), size, readers, ..self.clone() }
+    }
+
     /// Checks and opens the blob.
     pub(super) fn open(&self, keys: &MachineKeys, blob: &Blob) -> Result<Opened, Error> {
         let readers = self.readers.unwrap_or_else(|| (self.readers_of(blob), 0));

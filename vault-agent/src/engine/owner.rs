@@ -1,7 +1,8 @@
 //! Owner acts: the operations, the re-encryptions that they make necessary, the bytes to sign;
 //! and submitting them once they are signed. Admin keys never come here.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use shared::blob::{self, Blob, Place, Sealed};
@@ -70,6 +71,11 @@ pub(super) async fn prepare(parts: &Parts, request: PrepareRequest) -> Result<Pr
         .ledger
         .attempt(|folded| survey(folded, &parts.own, (actor, clock::now()), &ops, history))?;
     parts.store.write(|conn| blobs::unstage_all(conn)).await?;
+    if history {
+        // What is re-encrypted needs to be kept no longer.
+        let due: HashSet<Hash> = stale.iter().map(|(due, _)| due.blob).collect();
+        given(parts).retain(|blob, _| due.contains(blob));
+    }
     let size = stale.iter().map(|(due, _)| due.size).sum::<u64>();
     let most = if ops.is_empty() {
         ROUND
@@ -83,6 +89,10 @@ pub(super) async fn prepare(parts: &Parts, request: PrepareRequest) -> Result<Pr
     let mut all = ops;
     all.extend(rewraps.into_iter().map(Op::Rewrap));
     Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable, left, due, behind })
+}
+
+fn given(parts: &Parts) -> MutexGuard<'_, HashMap<Hash, Blob>> {
+    parts.given.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_removal(ops: &[Op]) -> bool {
@@ -169,6 +179,10 @@ async fn rewrap(
         }
         let mut step = Vec::with_capacity(STEP);
         for (due, stale) in waiting.by_ref().take(STEP) {
+            if let Some(blob) = given(parts).get(&due.blob).cloned() {
+                step.push((due.given(&blob), stale, blob));
+                continue;
+            }
             match read::ciphertext(parts, &due, Reach::Server).await {
                 Ok((blob, _)) => step.push((due, stale, blob)),
                 Err(fault) => {

@@ -1,10 +1,12 @@
 //! All that the engine works with: who this machine is, its database, the owners of its state; and
 //! how they start without a server, from one's own snapshot and the entries after it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, bail};
 use rusqlite::Connection;
+use shared::blob::Blob;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::head::SignedHead;
@@ -49,6 +51,9 @@ pub(super) struct Parts {
     pub(super) ledger: Arc<Ledger>,
     pub(super) reports: Arc<Reports>,
     pub(super) accesses: Arc<Accesses>,
+    /// Versions that this machine does not open itself, by the blob that the log has of each; the
+    /// recovery kit has, and encrypted them to this machine alone.
+    pub(super) given: Mutex<HashMap<Hash, Blob>>,
     pub(super) tasks: Tasks,
     /// Ticks when the log advanced, a blob arrived, or peers or alarms changed.
     pub(super) ticks: Ticks,
@@ -121,6 +126,7 @@ impl Parts {
             ledger,
             reports,
             accesses,
+            given: Mutex::default(),
             tasks,
             ticks,
             fetch_due,

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::state::peers;
 use machine::local::{
-    Acts, ActsQuery, Admins, Blast, Borne, Compaction, Entries, EntriesQuery, Exposure, Holders,
-    JoinList, Kept, PastVersion, Removed, Sealed, VerifyFrom, VerifyStep, Vouched,
+    Acts, ActsQuery, Admins, Blast, Borne, Compaction, Entries, EntriesQuery, Exposure,
+    GiveRequest, Holders, JoinList, Kept, PastVersion, Removed, Sealed, VerifyFrom, VerifyStep,
+    Vouched,
 };
 
 impl Engine {
@@ -138,6 +139,15 @@ impl Engine {
     /// If there is no such version, or it is neither here nor to be had from the server.
     pub async fn sealed(&self, path: &SecretPath, ver: u64) -> Result<Sealed> {
         kept::sealed(&self.parts, path, ver).await
+    }
+
+    /// Takes a version that the recovery kit has opened, encrypted to this machine alone: what it
+    /// does not open itself is re-encrypted from that.
+    ///
+    /// # Errors
+    /// If there is no such version, this machine may not read it, or it is another content.
+    pub fn give(&self, given: GiveRequest) -> Result<()> {
+        kept::give(&self.parts, given)
     }
 
     /// Tells how far this machine has followed the audit chain, and up to where others have signed

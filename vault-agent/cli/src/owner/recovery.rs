@@ -2,6 +2,7 @@
 
 mod admin;
 mod appointing;
+mod giving;
 pub(in crate::owner) mod page;
 mod proof;
 mod renew;

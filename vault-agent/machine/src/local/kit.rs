@@ -15,6 +15,8 @@ use shared::wire::v1::blob::Inline;
 pub const KEPT: &str = "agent/kept";
 /// `GET` with `path=PATH` and `ver=N`: that version, [`Sealed`].
 pub const SEALED: &str = "agent/sealed";
+/// `POST` a [`GiveRequest`]: 204.
+pub const GIVEN: &str = "agent/given";
 /// `GET` with an [`ActsQuery`] as query: [`Acts`].
 pub const ACTS: &str = "agent/acts";
 
@@ -33,6 +35,8 @@ pub struct Kept {
     pub root: VerifyKey,
     /// The recovery recipient.
     pub recovery: Recipient,
+    /// This machine's own.
+    pub recipient: Recipient,
     /// The admins.
     pub admins: BTreeMap<Name, VerifyKey>,
     /// Every version whose content is not destroyed, by path and number.
@@ -65,6 +69,21 @@ pub struct Sealed {
     pub commit: Hash,
     /// How many it is encrypted to.
     pub readers: u64,
+    /// Whether this machine opens it.
+    pub opens: bool,
+    /// The age file.
+    pub bytes: Inline,
+}
+
+/// Hands over a version that this machine does not open, for re-encrypting it: the kit has opened
+/// it and encrypted it to this machine alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GiveRequest {
+    /// The secret.
+    pub path: SecretPath,
+    /// The version.
+    pub ver: u64,
     /// The age file.
     pub bytes: Inline,
 }

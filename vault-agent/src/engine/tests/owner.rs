@@ -1,5 +1,6 @@
 //! Owner acts: what they re-encrypt, what they cannot, and submitting them.
 
+use shared::blob::{self, Blob, Expected, Kind, Place};
 use shared::grant::Grants;
 use shared::keys::{Identity, SignKey};
 use shared::log::{Access, Entry, Op, Rekey, Versions};
@@ -7,9 +8,10 @@ use shared::name::Actor;
 use shared::signed::{Envelope, Purpose, parse_strict};
 use shared::text::Text;
 use shared::token::MachineLine;
+use shared::wire::v1::blob::Inline;
 
 use crate::engine::WriteError;
-use machine::local::{Left, PrepareRequest, Prepared, Unreadable};
+use machine::local::{GiveRequest, Left, PrepareRequest, Prepared, Sealed, Unreadable};
 
 use super::world::{Machine, World, name, path, who};
 
@@ -212,19 +214,16 @@ async fn the_recovery_key_opens_every_version_that_is_current() {
     let data = world.server.data();
     let (_, version) = data.state.secret(&path("secret/a")).unwrap().current().unwrap();
     let vault = data.state.vault();
-    let expected = shared::blob::Expected {
-        place: shared::blob::Place { vault: &vault, path: &path("secret/a"), ver: 1 },
+    let expected = Expected {
+        place: Place { vault: &vault, path: &path("secret/a"), ver: 1 },
         blob: version.blob,
         size: version.size,
         commit: version.commit,
         readers: 2,
         position: 1,
     };
-    let opened = shared::blob::open(
-        &world.recovery,
-        &expected,
-        &shared::blob::Blob::new(data.blobs[&version.blob].clone()),
-    );
+    let opened =
+        blob::open(&world.recovery, &expected, &Blob::new(data.blobs[&version.blob].clone()));
     assert_eq!(opened.unwrap().content.expose(), br#"{"k":"1"}"#);
 }
 
@@ -277,4 +276,38 @@ async fn earlier_versions_that_stay_with_replaced_keys_are_counted() {
     assert_eq!((rewraps(&all), all.behind), (3, 0));
     // A new reader loses nothing.
     assert_eq!(prepare(&home, vec![grant(&world, "vps", &["*"])]).await.behind, 0);
+}
+
+/// The kit opens what a machine that has come later does not.
+#[tokio::test]
+async fn what_the_kit_has_opened_for_a_machine_it_re_encrypts() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    home.put("secret/a", r#"{"k":"1"}"#, None).await.unwrap();
+    home.put("secret/a", r#"{"k":"2"}"#, None).await.unwrap();
+    let vps = world.machine("vps", &["*"], &[]).await;
+    vps.until_caught_up(&world).await;
+    let all = PrepareRequest { history: true, ..asked(Vec::new()) };
+    let (at, kept) = (path("secret/a"), vps.engine.kept().unwrap());
+    assert_eq!(vps.engine.prepare(all.clone()).await.unwrap().unreadable.len(), 2);
+
+    let Sealed { blob, size, commit, opens, bytes, .. } = vps.engine.sealed(&at, 1).await.unwrap();
+    assert!(!opens);
+    let place = Place { vault: &kept.vault, path: &at, ver: 1 };
+    let expected = Expected { place, blob, size, commit, readers: 2, position: 1 };
+    let opened = blob::open(&world.recovery, &expected, &Blob::new(bytes.0)).unwrap();
+    let give = |sealed: blob::Sealed| {
+        let bytes = Inline(sealed.bytes);
+        vps.engine.give(GiveRequest { path: at.clone(), ver: 1, bytes })
+    };
+    let other = blob::seal(place, Kind::Kv, b"{}", std::slice::from_ref(&kept.recipient)).unwrap();
+    let refused = give(other).unwrap_err().to_string();
+    assert!(refused.starts_with("E_BLOB_COMMIT"), "{refused}");
+    give(blob::reseal(place, &opened, &[kept.recipient]).unwrap()).unwrap();
+    let prepared = vps.engine.prepare(all).await.unwrap();
+    assert_eq!((rewraps(&prepared), prepared.unreadable.len()), (1, 1));
+    for envelope in sign(&world, &vps, &prepared) {
+        vps.engine.submit(envelope).await.unwrap();
+    }
+    assert!(vps.engine.sealed(&at, 1).await.unwrap().opens);
 }

@@ -1,10 +1,11 @@
 //! Opening versions with a recovery key, one by one, with nothing shown of them.
 
 use anyhow::{Context as _, Result};
-use shared::blob::{self, Blob, Expected, Place};
+use shared::blob::{self, Blob, Expected, Opened, Place};
 use shared::keys::Identity;
 use shared::signed::VaultId;
 
+use crate::client::{Client, Error};
 use crate::context::Global;
 use host::progress::Progress;
 use machine::local::{KeptVersion, SEALED, Sealed};
@@ -20,10 +21,8 @@ pub(super) fn open_all<'a>(
     let mut progress = Progress::start(&global.term, versions.len());
     let mut closed = Vec::new();
     for version in versions {
-        let KeptVersion { path, ver, .. } = version;
-        progress.step(path.as_str());
-        let query = [("path", path.to_string()), ("ver", ver.to_string())];
-        match client.get::<Sealed>(SEALED, &query) {
+        progress.step(version.path.as_str());
+        match sealed(&client, version) {
             Ok(sealed) => {
                 if let Err(why) = open(vault, key, version, sealed)? {
                     closed.push((*version, why.to_string()));
@@ -36,16 +35,25 @@ pub(super) fn open_all<'a>(
     Ok(closed)
 }
 
-fn open(
+/// Fetches the ciphertext of a version.
+pub(super) fn sealed(
+    client: &Client,
+    KeptVersion { path, ver, .. }: &KeptVersion,
+) -> Result<Sealed, Error> {
+    client.get(SEALED, &[("path", path.to_string()), ("ver", ver.to_string())])
+}
+
+/// Opens a version; tells why it does not open.
+pub(super) fn open(
     vault: &VaultId,
     key: &Identity,
     KeptVersion { path, ver, .. }: &KeptVersion,
-    Sealed { blob, size, commit, readers, bytes }: Sealed,
-) -> Result<shared::error::Result<()>> {
+    Sealed { blob, size, commit, readers, bytes, .. }: Sealed,
+) -> Result<shared::error::Result<Opened>> {
     let readers = usize::try_from(readers).context("too many readers")?;
     // The recovery recipient is the last of the readers.
     let position = readers.saturating_sub(1);
     let place = Place { vault, path, ver: *ver };
     let expected = Expected { place, blob, size, commit, readers, position };
-    Ok(blob::open(key, &expected, &Blob::new(bytes.0)).map(drop))
+    Ok(blob::open(key, &expected, &Blob::new(bytes.0)))
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use shared::log::Op;
 
 use super::renewal::Renewal;
-use super::{page, proof, signed};
+use super::{giving, page, proof, signed};
 use crate::context::Global;
 use crate::owner::init::{Keeping, ShownKit, check_kit_place, keep_kit};
 use crate::owner::resumable::Resumable as _;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     }
     if let Some(over) = renewal.take_if(|begun| kept.root == begun.root && begun.is(&given)) {
         check_kit_place(&keeping(args), &global.term)?;
-        end(&over, &kept, given.copy(), args.yes, &paths, global)?;
+        end(&over, &kept, &given, args.yes, &paths, global)?;
     }
     let (renewal, new) = match renewal {
         Some(renewal) => {
@@ -90,11 +90,19 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
                 );
             }
             let new = new_kit(&renewal, &given, args, global)?;
+            if kept.root != renewal.root {
+                giving::demand_all(&kept, &given, global)?;
+            }
             (renewal, new)
         }
-        None => begin(&kept, args, &paths, global)?,
+        None => {
+            giving::demand_all(&kept, &given, global)?;
+            begin(&kept, args, &paths, global)?
+        }
     };
     if kept.root == renewal.root {
+        // What neither opens is told at the end.
+        giving::give(&kept, &given, global)?;
         re_encrypt(&kept, new.copy(), args.yes, global)?;
     } else if !replace(&given, &new, args.yes, global)? {
         Renewal::remove(&paths)?;
@@ -120,12 +128,14 @@ fn begun(kept: &Kept, paths: &Paths, global: &Global) -> Result<Option<Renewal>>
 fn end(
     over: &Renewal,
     kept: &Kept,
-    new: Kit,
+    new: &Kit,
     yes: bool,
     paths: &Paths,
     global: &Global,
 ) -> Result<()> {
-    re_encrypt(kept, new, yes, global)?;
+    re_encrypt(kept, new.copy(), yes, global)?;
+    // What the kit before it alone opens must not be forgotten with the renewal.
+    giving::demand_all(&global.client()?.get(KEPT, &[])?, new, global)?;
     ShownKit::remove(paths)?;
     Renewal::remove(paths)?;
     let begun = over.begun;
@@ -245,13 +255,11 @@ fn finish(
         term.say(format!("version {ver} of `{path}`: {why}"));
     }
     if !closed.is_empty() {
-        bail!(
-            Failure::remote(format!("the new kit does not open {} versions yet", closed.len()))
-                .hint(
-                    "run the same command again; a version that this machine does not open has to \
-                     be destroyed, or the secret written anew"
-                )
-        );
+        let text = giving::count(closed.len());
+        bail!(Failure::remote(format!("the new kit does not open {text} yet")).hint(
+            "run the same command again, with the old kit: it opens what this machine does not; or \
+             run it on a machine that reads more"
+        ));
     }
     let versions = live.len();
     term.say(format!("the new kit holds, and opens all that is kept: {versions} versions"));
