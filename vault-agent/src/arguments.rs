@@ -11,6 +11,7 @@ use host::hint::{Exit, hinted};
 use host::man;
 use host::process::{harden, note_own_file};
 use host::term::Term;
+use machine::running::process;
 
 use crate::place::Place;
 use crate::{ask, forwards, halts, hook, install, join, run, sources, status, targets, uninstall};
@@ -48,6 +49,9 @@ enum Command {
         #[arg(long, hide = true)]
         offline: bool,
     },
+    /// Print the number of the process that answers as this machine's agent, if one does
+    #[command(hide = true)]
+    Answering,
     /// Print how this machine stands; fails while a target lags or an alarm stands
     Status,
     Accept(halts::AcceptArgs),
@@ -112,6 +116,12 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
         Command::Run(args) => run::run(&args, &place.paths()?).map(|()| Exit::OK),
         Command::Once => run::once(&place.paths()?, term),
         Command::Answer { offline } => run::answer(&place.paths()?, offline).map(|()| Exit::OK),
+        Command::Answering => {
+            if let Some(id) = process(&place.paths()?)? {
+                term.line(id.to_string())?;
+            }
+            Ok(Exit::OK)
+        }
         Command::Status => status::run(&place.paths()?, term),
         Command::Accept(args) => halts::accept(&args, &place.paths()?, term),
         Command::SetAside(args) => halts::set_aside(&args, &place.paths()?, term),

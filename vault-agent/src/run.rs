@@ -62,11 +62,14 @@ pub fn run(args: &Args, paths: &Paths) -> Result<()> {
 
 async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let end = Shutdown::listen(args.shutdown)?;
-    // Before they are read: keys that take over from here on are a matter of the next start.
-    if let Err(why) = rekey::settle(paths) {
+    // Keys that take over from here on are a matter of the next start.
+    let have_taken_over = rekey::have_taken_over(paths);
+    let engine = Engine::open(paths)?;
+    // Not before: an agent that still runs with the keys of before has this one end here, and
+    // whoever gives new keys has to see that none runs with them yet.
+    if have_taken_over && let Err(why) = rekey::settle(paths) {
         tracing::warn!("what an exchange of keys has left stays: {why:#}");
     }
-    let engine = Engine::open(paths)?;
     let socket = config.credentials.as_ref().map(|all| all.socket.clone());
     let (stop, shutdown) = watch::channel(false);
     let file = std::path::absolute(&paths.config).unwrap_or_else(|_| paths.config.clone());
@@ -250,9 +253,41 @@ pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
 mod tests {
     use std::cell::Cell;
 
+    use clap::Parser as _;
+    use host::files;
+    use machine::identity::MachineKeys;
+    use shared::hash::Hash;
+
     use crate::daemon::Ask;
 
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// What still runs with the keys of before has the next one end; the command that gave the new
+    /// ones goes on by the note.
+    #[tokio::test]
+    async fn an_agent_that_cannot_start_leaves_the_note_of_new_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::resolve(Some(dir.path().join("state")), None).unwrap();
+        MachineKeys::create(&paths).unwrap();
+        let (vault, name, server) = (Hash::ZERO, "vps".parse().unwrap(), Vec::new());
+        let pins = Pins { vault, server, name, addresses: Vec::new(), checkpoint: None };
+        pins.store(&paths).unwrap();
+        let note = paths.identity().join("rekeyed.json");
+        files::write_private(&note, b"\"a line\"").unwrap();
+        files::write_private(&paths.database(), b"").unwrap();
+        let other = rusqlite::Connection::open(paths.database()).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let Alone { args } = Alone::parse_from(["run"]);
+        let ended = serve_all(&args, &paths, Config::default()).await.unwrap_err();
+        assert!(format!("{ended:#}").contains("is in use by another process"), "{ended:#}");
+        assert!(note.exists());
+    }
 
     #[tokio::test]
     async fn a_loop_that_does_not_answer_is_not_called_alive() {

@@ -6,7 +6,6 @@ mod linger;
 mod own;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::net::sockopt::socket_peercred;
 use shared::hash::Hash;
 use shared::name::Name;
 
@@ -38,8 +37,7 @@ pub struct Args {
     /// Only if it is of this vault
     #[arg(long, hide = true, requires = "name")]
     of: Option<Hash>,
-    /// Only say whether anything is in the way, and print the number of the process that runs as
-    /// the agent, if one does; nothing is changed
+    /// Only say whether anything is in the way; nothing is changed
     #[arg(long, hide = true)]
     check: bool,
     /// Only take the keys away with which no vault was joined
@@ -57,9 +55,6 @@ pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
     let whose = if args.user { Whose::User } else { Whose::Host };
     refuse(args, whose, &paths)?;
     if args.check {
-        if let Some(process) = answering(&paths)?.and_then(|it| socket_peercred(it).ok()) {
-            term.line(process.pid.to_string())?;
-        }
         return Ok(Exit::OK);
     }
     install::uninstall(whose, term)?;

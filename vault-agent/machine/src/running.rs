@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixStream;
 
 use host::config_fault::ConfigFault;
+use rustix::net::sockopt::socket_peercred;
 
 use crate::config::Config;
 use crate::paths::Paths;
@@ -16,6 +17,16 @@ pub fn answering(paths: &Paths) -> Result<Option<UnixStream>, ConfigFault> {
     let config = Config::load_or_default(&paths.config)?;
     let mut sockets = config.api.socket.into_iter().chain(paths.sockets());
     Ok(sockets.find_map(|socket| UnixStream::connect(socket).ok()))
+}
+
+/// Returns the number of the process that answers, as the kernel tells it: an agent hides from its
+/// own user what else would say whose it is.
+///
+/// # Errors
+/// As [`answering`].
+pub fn process(paths: &Paths) -> Result<Option<u32>, ConfigFault> {
+    let peer = answering(paths)?.and_then(|socket| socket_peercred(socket).ok());
+    Ok(peer.map(|peer| peer.pid.as_raw_nonzero().get().unsigned_abs()))
 }
 
 #[cfg(test)]
@@ -40,8 +51,10 @@ mod tests {
         for socket in [paths.socket.clone(), at("elsewhere.sock"), at("named.sock")] {
             let listener = UnixListener::bind(&socket).unwrap();
             assert!(answering(&paths).unwrap().is_some(), "{}", socket.display());
+            assert_eq!(process(&paths).unwrap(), Some(std::process::id()));
             drop(listener);
             assert!(answering(&paths).unwrap().is_none());
+            assert_eq!(process(&paths).unwrap(), None);
         }
         host::files::replace_trusted(&paths.config, b"[api", Access::PRIVATE).unwrap();
         assert!(answering(&paths).is_err());

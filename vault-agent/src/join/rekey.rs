@@ -66,7 +66,7 @@ pub(super) fn is_sealed(paths: &Paths) -> bool {
 }
 
 /// Tells whether the next keys have taken over already, and only the old ones are left to be wiped.
-pub(super) fn have_taken_over(paths: &Paths) -> bool {
+pub fn have_taken_over(paths: &Paths) -> bool {
     note(paths).exists()
 }
 
@@ -108,8 +108,8 @@ pub(super) fn clear(paths: &Paths) -> Result<()> {
     remove(&next(paths))
 }
 
-/// Notes that an agent is about to run with the keys that have taken over, if any have: whatever
-/// follows is another renewal.
+/// Notes that an agent runs with the keys that have taken over, if any have: whatever follows is
+/// another renewal.
 ///
 /// # Errors
 /// If the old keys cannot be wiped, or the note cannot be removed.

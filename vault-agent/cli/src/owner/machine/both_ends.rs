@@ -187,6 +187,10 @@ pub fn run(
         let pin = PinLine { addresses, server, vault, name, at: None, checkpoint: None };
         host.join(&parsed(pin.to_line())?)
     };
+    if !flags.no_start {
+        // One that went on with the keys of before would answer nothing any more.
+        host.may_start()?;
+    }
     // An earlier attempt may have signed, and left no agent here that can tell. If it has not, this
     // host refuses and says so again below.
     let (mut signed, mut signed_for) = (Signed::Needless, None);

@@ -6,6 +6,10 @@ noted=
 [ ! -r "$state/agent.pid" ] || read -r noted <"$state/agent.pid" || :
 case $noted in *[!0-9]*) noted= ;; esac
 
+# The one that answers at the socket of this state, as the kernel says.
+answers=$("$agent" answering 2>/dev/null </dev/null) || answers=
+case $answers in *[!0-9]*) answers= ;; esac
+
 # The one of the unit, whatever it is called.
 main=
 if [ -d /run/systemd/system ]; then
@@ -32,9 +36,10 @@ run") ;;
     "vault-agent
 run" | *"/vault-agent
 run")
-      [ "$1" = "$noted" ] ||
-        [ "$(readlink "$process/ns/mnt" 2>/dev/null)" = "$(readlink /proc/self/ns/mnt)" ] ||
-        return 1 ;;
+      # An agent hides from its own user where it is: one that answers here needs no other proof.
+      there=$(readlink "$process/ns/mnt" 2>/dev/null) || there=
+      [ "$1" = "$noted" ] || [ "${there:-"$answers"}" = "$1" ] ||
+        [ "$there" = "$(readlink /proc/self/ns/mnt)" ] || return 1 ;;
     *) return 1 ;;
   esac
   if said=$({ tr '\0' '\n' <"$process/environ"; } 2>/dev/null); then
@@ -54,4 +59,23 @@ finish() {
   kill "$1" || return 0
   n=0
   while runs "$1" && [ "$n" -lt 30 ]; do sleep 1; n=$((n + 1)); done
+}
+# Refuses an agent that answers here and that nobody here can end; nothing is changed.
+demand_ours() {
+  case $answers in
+    '' | "$main") ;;
+    *) runs "$answers" || refuse_others ;;
+  esac
+}
+refuse_others() {
+  echo "an agent runs here that somebody else has started: process $answers" >&2
+  echo "hint: end it, then run the same command again" >&2
+  exit 1
+}
+# As `demand_ours`, before an agent is started anew: where systemd runs, it starts its own beside
+# one that was started by hand.
+demand_startable() {
+  if [ -d /run/systemd/system ] && [ "$answers" != "$main" ]; then
+    [ -z "$answers" ] || refuse_others
+  else demand_ours; fi
 }

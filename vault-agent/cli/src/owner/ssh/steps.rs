@@ -305,6 +305,15 @@ impl Host {
         Ok(notes)
     }
 
+    /// Says whether anything is in the way of [`Start::Again`]; nothing is changed.
+    ///
+    /// # Errors
+    /// If an agent runs there that nobody here can end.
+    pub fn may_start(&self) -> Result<()> {
+        let script = Script::default().then(include_str!("processes.sh")).then("demand_startable");
+        self.must(Step::new("looking for its agent"), &script).map(drop)
+    }
+
     /// Returns what the agent there says of itself, and the last it has logged.
     pub fn diagnosis(&self) -> Shown {
         let script = Script::default().then(

@@ -137,7 +137,8 @@ fn what_a_host_advises_is_shown_as_its_own_word() {
 
 #[test]
 fn a_refused_uninstall_has_stopped_nothing() {
-    let agent = "case \"$*\" in *--check) echo other >&2; exit 1;; esac; touch \"$HOME/gone\"";
+    let agent = "case \"$*\" in answering) exit 0;; *--check) echo other >&2; exit 1;; esac; \
+                 touch \"$HOME/gone\"";
     with_home(agent, |host, home| {
         let state = home.path().join(".local/state/vault-agent");
         std::fs::create_dir_all(&state).unwrap();
@@ -199,13 +200,38 @@ fn an_agent_is_found_however_it_was_started_and_no_other_process_is_taken_for_on
 }
 
 #[test]
+fn an_agent_that_hides_from_its_own_user_is_found_by_its_socket() {
+    with_home("[ \"$1\" != answering ] || cat \"$HOME/answers\"", |host, home| {
+        std::fs::create_dir_all(home.path().join(".local/state/vault-agent")).unwrap();
+        let [answers, other] = [(); 2].map(|()| process(home, "vault-agent"));
+        let (id, access) = (format!("{}\n", answers.id()), host::files::Access::PRIVATE);
+        host::files::replace_trusted(&home.path().join("answers"), id.as_bytes(), access).unwrap();
+        // As the kernel does it for a process that may not be dumped, unless root looks.
+        let hide = "readlink() { case $1 in /proc/self/*) command readlink \"$1\" ;; \
+                    *) return 1 ;; esac; }";
+        let list = Script::default().then(hide).then(include_str!("../processes.sh"));
+        let ran = host.must(Step::new("looking"), &list.then("agents; demand_ours")).unwrap();
+        assert_eq!(ran.out, id);
+        for mut runs in [answers, other] {
+            drop(runs.stdin.take());
+            runs.wait().unwrap();
+        }
+    });
+}
+
+#[test]
 fn an_agent_that_nobody_here_can_end_is_told_before_anything_is_done() {
     let text = "an agent runs here that somebody else has started: process 1";
-    with("[ \"$1\" != uninstall ] || echo 1", |host| {
-        let refused = host.may_leave(vps().as_ref()).unwrap_err().to_string();
-        assert!(refused.contains(text), "{refused}");
+    with("[ \"$1\" != answering ] || echo 1", |host| {
+        for refused in [host.may_leave(vps().as_ref()), host.may_start()] {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(text), "{refused}");
+        }
     });
-    with("exit 0", |host| host.may_leave(vps().as_ref()).unwrap());
+    with("exit 0", |host| {
+        host.may_leave(vps().as_ref()).unwrap();
+        host.may_start().unwrap();
+    });
 }
 
 /// The folder of programs of a user there.
