@@ -13,7 +13,7 @@ use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::ssh::{Host, Probe, Reached, SSH, Wish, look};
 use host::clock;
 use host::hint::{self, hinted};
-use machine::local::{MACHINES, Machines, STATUS, Status};
+use machine::local::{MACHINES, MachineRow, Machines, STATUS, Status};
 
 /// Seconds that a clock may be off before it is named.
 const CLOCK: u64 = 60;
@@ -195,25 +195,55 @@ pub fn admit(
     result
 }
 
-/// Refuses a host that the vault knows by another name.
+/// Refuses a host that the vault knows by another name, or whose keys are out.
 fn refuse_known(name: &Name, guest: &Guest, global: &Global) -> Result<()> {
-    let (Guest { host, line, called, .. }, all) =
-        (guest, global.client()?.get::<Machines>(MACHINES, &[])?);
-    let known = all.machines.iter().find(|row| row.active && row.sign == line.sign);
-    let sudo = sudo(global);
-    match (known, called) {
-        (Some(row), _) if row.name != *name => Err(hinted(
-            format!("`{}` is the machine `{}` already", host.host(), row.name),
-            format!("add it by that name: `{sudo}vault machine add {} --ssh …`", row.name),
-        )),
-        (None, Some(called)) if called != name => Err(hinted(
-            format!("`{}` was the machine `{called}`, which was removed", host.host()),
+    let Guest { host, line, called, .. } = guest;
+    let all: Machines = global.client()?.get(MACHINES, &[])?;
+    let stranger = Stranger { host: host.host(), name, called: called.as_ref() };
+    stranger.refusal(line, &all, sudo(global)).map_or(Ok(()), Err)
+}
+
+/// A host that may be another machine than it is to be.
+struct Stranger<'a> {
+    host: &'a str,
+    /// The machine that it is to be.
+    name: &'a Name,
+    /// The name that it has joined by.
+    called: Option<&'a Name>,
+}
+
+impl Stranger<'_> {
+    /// Says why the host cannot be that machine by the keys of its line, if it cannot.
+    fn refusal(&self, line: &MachineLine, all: &Machines, sudo: &str) -> Option<anyhow::Error> {
+        let Self { host, name, called } = *self;
+        let is_it = |row: &&MachineRow| row.sign == line.sign;
+        let known = all.machines.iter().filter(|row| row.active).find(is_it);
+        if let Some(row) = known.filter(|row| row.name != *name) {
+            return Some(hinted(
+                format!("`{host}` is the machine `{}` already", row.name),
+                format!("add it by that name: `{sudo}vault machine add {} --ssh …`", row.name),
+            ));
+        }
+        // No key comes back.
+        let former = all.machines.iter().filter(|row| !row.active).find(is_it);
+        let former = former.filter(|_| known.is_none()).map(|row| &row.name);
+        let was = former.or(called.filter(|it| known.is_none() && *it != name))?;
+        if all.machines.iter().any(|row| row.active && row.name == *was) {
+            return Some(hinted(
+                format!("the keys on `{host}` are out: the vault has others of `{was}`"),
+                format!(
+                    "it may be a copy of `{was}`, or an old state of it; if it is to be a machine, \
+                     run `{sudo}vault-agent uninstall` there, and this again; nothing was signed"
+                ),
+            ));
+        }
+        Some(hinted(
+            format!("`{host}` was the machine `{was}`, which was removed"),
             format!(
-                "take that away there first: `{sudo}vault machine remove {called} --ssh … \
-                 --uninstall`"
+                "take that away there first: `{sudo}vault machine remove {was} --ssh … \
+                 --uninstall`; its files stay"
             ),
-        )),
-        (Some(_) | None, _) => Ok(()),
+        ))
     }
 }
 
@@ -266,4 +296,65 @@ fn sign(
 /// Returns what the person has typed before this command, and types before the next one.
 fn sudo(global: &Global) -> &'static str {
     if global.env("SUDO_USER").is_some() { "sudo " } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::grant::Grants;
+    use shared::keys::{Identity, SignKey};
+
+    use super::*;
+
+    #[test]
+    fn a_host_whose_keys_are_out_is_told_what_takes_them_away() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let row = |called, number, active, seed| MachineRow {
+            name: name(called),
+            number,
+            active,
+            sleeps: false,
+            sign: SignKey::from_seed(&[seed; 32]).verify_key(),
+            read: Grants::default(),
+            write: Grants::default(),
+            seen_at: None,
+            agent: None,
+        };
+        let (next, own, server, checkpoint) = (9, None, Vec::new(), None);
+        let machines = vec![
+            row("vps", 1, false, 1),
+            row("nas", 2, false, 2),
+            row("nas", 3, true, 3),
+            row("web", 4, true, 4),
+        ];
+        let all = Machines { machines, next, own, server, checkpoint };
+        let check = |wanted: &str, called: Option<&str>, seed: u8, text: &str, way: &str| {
+            let key = SignKey::from_seed(&[seed; 32]);
+            let line = MachineLine::new(name(wanted), Identity::generate().recipient(), &key);
+            let (wanted, called) = (name(wanted), called.map(name));
+            let stranger = Stranger { host: "h", name: &wanted, called: called.as_ref() };
+            match stranger.refusal(&line.unwrap(), &all, "") {
+                None => assert_eq!(text, "", "{wanted} {seed}"),
+                Some(why) => {
+                    assert_eq!(why.to_string(), text);
+                    let hint = hint::hint(&why).unwrap();
+                    assert!(hint.contains(way), "{hint}");
+                }
+            }
+        };
+        let removed = "`h` was the machine `vps`, which was removed";
+        let way = "`vault machine remove vps --ssh … --uninstall`";
+        for wanted in ["vps", "new"] {
+            check(wanted, Some("vps"), 1, removed, way);
+            // Its pins are lost.
+            check(wanted, None, 1, removed, way);
+        }
+        // Of one that the vault has forgotten.
+        check("new", Some("vps"), 8, removed, way);
+        let old = "the keys on `h` are out: the vault has others of `nas`";
+        check("nas", Some("nas"), 2, old, "run `vault-agent uninstall` there");
+        check("new", Some("web"), 4, "`h` is the machine `web` already", "add it by that name");
+        check("web", Some("web"), 4, "", "");
+        check("new", None, 7, "", "");
+        check("nas", Some("nas"), 7, "", "");
+    }
 }
