@@ -1,7 +1,7 @@
 //! `vault server adopt`: gives the vault to a server that was made anew, or that was restored with
 //! a new key, from this machine's own log. Done again, it goes on where it stopped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use shared::log::{Op, was};
@@ -12,7 +12,7 @@ use super::moving::address;
 use super::others;
 use crate::context::Global;
 use crate::owner::resume;
-use host::hint::{Exit, Failure, parsed};
+use host::hint::{Exit, Failure, hinted, parsed};
 use machine::identity::Pins;
 use machine::local::{
     ADOPT, AdoptRequest, HEAL, HealRequest, Healed, MACHINES, Machines, RESUME, Restored, SERVER,
@@ -37,7 +37,7 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let (term, client) = (&global.term, global.client()?);
-    let line = line(args, global)?;
+    let line = line(args.setup_file.as_deref(), global)?;
     let SetupLine { addresses, server, claim } = parsed(SetupLine::from_line(&line))?;
     let wanted = addresses.iter().map(|text| address(text)).collect::<Result<Vec<_>>>()?;
     let trust = Trust { server: server.clone(), addresses: addresses.clone(), at: None };
@@ -90,13 +90,38 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn line(args: &Args, global: &Global) -> Result<String> {
-    if let Some(file) = &args.setup_file {
+fn line(file: Option<&Path>, global: &Global) -> Result<String> {
+    if let Some(file) = file {
         let text = std::fs::read_to_string(file);
         return text.with_context(|| format!("cannot read `{}`", file.display()));
     }
     if global.can_ask() {
         global.term.show("Setup line of the new server (VLTS1-…): ");
     }
-    Ok(global.term.read_line()?.unwrap_or_default())
+    let line = global.term.read_line()?.unwrap_or_default();
+    if line.trim().is_empty() {
+        bail!(hinted(
+            "there is no setup line",
+            "`vault-server init --adopt` prints it: paste it when asked, pipe it in, or name its \
+             file with `--setup-file`"
+        ));
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn where_no_line_comes_the_way_to_give_one_is_told() {
+        let read = |input: &str| line(None, &World::new(input).global());
+        assert_eq!(read("VLTS1-a\n").unwrap(), "VLTS1-a");
+        for input in ["", "\n"] {
+            let why = read(input).unwrap_err();
+            assert_eq!(why.to_string(), "there is no setup line");
+            assert!(host::hint::hint(&why).unwrap().contains("`--setup-file`"));
+        }
+    }
 }
