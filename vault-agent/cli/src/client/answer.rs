@@ -28,6 +28,12 @@ impl Answer {
         if self.status < 300 { Ok(self) } else { Err(Error::Refused(self.refusal())) }
     }
 
+    /// Tells whether the caller has no right to it. One who is to say why they ask may have it: to
+    /// pass that over would tell them that nothing is there.
+    pub fn is_denied(&self) -> bool {
+        self.status == 403 && !self.refusal().wants_reason()
+    }
+
     /// Reads the body as the error that it is.
     pub fn refusal(&self) -> Refusal {
         #[derive(serde::Deserialize)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use host::hint::Failure;
 use host::shown::Shown;
 use host::version;
+use machine::local::NO_REASON;
 use shared::error::Code;
 use shared::limits;
 
@@ -120,6 +121,12 @@ impl Refusal {
     pub fn is(&self, code: Code) -> bool {
         let named = |text: &String| text.split(':').next() == Some(code.as_str());
         self.errors.as_ref().is_ok_and(|errors| errors.iter().any(named))
+    }
+
+    /// Tells whether the caller was to say why they ask: that says nothing of what they may do.
+    pub fn wants_reason(&self) -> bool {
+        let says = |text: &String| NO_REASON.iter().any(|start| text.starts_with(start));
+        self.errors.as_ref().is_ok_and(|errors| errors.iter().any(says))
     }
 }
 

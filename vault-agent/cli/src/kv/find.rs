@@ -95,7 +95,7 @@ fn look(
     let depth = [("depth", "1".to_owned())];
     let answer = client.ask(&secret.api("subkeys"), &depth)?;
     // What may be listed may not be readable; what is deleted has no keys.
-    if answer.status == 403 {
+    if answer.is_denied() {
         return Ok(());
     }
     let answer = Secret::found(Ok(answer), "reading", &path)?;

@@ -101,7 +101,7 @@ impl Reader<'_> {
     /// Takes one version's values; tells whether its content is there.
     fn version(&mut self, route: &Route, version: u64) -> anyhow::Result<bool> {
         let answer = Kind::Version(version).ask(self.client, route)?;
-        if answer.status == 403 {
+        if answer.is_denied() {
             self.values.closed.push(format!("`{}` may not be read", route.logical()));
             return Ok(false);
         }

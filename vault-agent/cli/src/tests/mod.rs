@@ -7,6 +7,7 @@ mod kv_more;
 mod kv_read;
 mod kv_write;
 mod leak;
+mod reasons;
 mod refused;
 mod review;
 mod transfer;

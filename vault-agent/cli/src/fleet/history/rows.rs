@@ -63,7 +63,7 @@ impl Known {
         }
         let path = history.route.logical();
         let answer = client.ask(PAST, &[("path", path.clone())])?;
-        if matches!(answer.status, 403 | 404) {
+        if answer.is_denied() || answer.status == 404 {
             return Ok(None);
         }
         let past: Vec<PastVersion> = answer.success()?.json()?;
