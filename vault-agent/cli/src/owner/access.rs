@@ -75,7 +75,7 @@ fn set(
     global: &Global,
 ) -> Result<Exit> {
     let name: Name = parsed(machine.parse())?;
-    let (read, write) = lists.parsed()?;
+    let (read, write) = lists.parsed(global)?;
     if lists.read.is_empty() && lists.write.is_empty() {
         let all: Machines = global.client()?.get(MACHINES, &[])?;
         return Err(no_list(active(&all, &name)?).into());
@@ -208,6 +208,34 @@ mod tests {
         // Said out loud, it gets as far as the owner's keys, which are not here.
         let aloud = world.run_args(&["access", "set", "vps", "--read", ""]);
         assert!(!aloud.err.contains("say what"), "{}", aloud.err);
+    }
+
+    #[test]
+    fn a_prefix_that_covers_less_than_was_meant_is_refused() {
+        let paths = json!(["secret/jjeco/api-keys", "secret/jjeco/db", "secret/nas"]).to_string();
+        let world = World::agent(&[("GET /v1/agent/paths", 200, &paths)]);
+        let ran = ["secret/jjeco", "secret/*", "secret/*/db"].map(|prefix| {
+            world.run_args(&["access", "set", "vps", "--read", "secret/nas", "--write", prefix])
+        });
+        assert!(ran.iter().all(|ran| ran.exit == 1));
+        insta::assert_snapshot!(ran.map(|ran| ran.err).join("\n"), @r"
+        there is no secret `secret/jjeco`; the folder is `secret/jjeco/`, with 2 secrets
+        hint: a folder has `/` at its end: all that is below it
+
+        `secret/*`: `*` stands alone, for everything
+        hint: `secret/` is all that is below that folder
+
+        `secret/*/db`: `*` stands alone, for everything
+        hint: a folder with `/` at its end is all that is below it
+        ");
+        // What may come later is let pass, and named.
+        let list = "secret/new,secret/jjecco/,secret/jjeco/,secret/nas,sys/audit";
+        let later = world.run_args(&["access", "set", "vps", "--read", list]).err;
+        let said: Vec<&str> = later.lines().filter(|line| line.contains("nothing at")).collect();
+        assert_eq!(
+            said,
+            ["there is nothing at `secret/jjecco/` yet", "there is nothing at `secret/new` yet"]
+        );
     }
 
     #[test]

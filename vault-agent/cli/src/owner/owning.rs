@@ -1,12 +1,13 @@
 //! What owner commands share: who signs, lists of access, and finding a machine. Signing itself
 //! lives in `signing`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use shared::grant::Grants;
+use shared::grant::{Grant, Grants};
 use shared::name::Name;
-use shared::path::demand_nfc;
+use shared::path::{SecretPath, demand_nfc};
 
 use crate::client::Error;
 use crate::context::Global;
@@ -14,7 +15,7 @@ use crate::owner::signing::passphrase::Source;
 use host::hint::Failure;
 use machine::config::Config;
 use machine::identity::Pins;
-use machine::local::{MachineRow, Machines, SERVER, ServerView};
+use machine::local::{MachineRow, Machines, PATHS, SERVER, ServerView};
 
 /// Who signs, and whether they are asked.
 #[derive(Debug, Default, clap::Args)]
@@ -46,21 +47,74 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Reads both lists; names the first prefix that breaks the grammar.
-    pub fn parsed(&self) -> Result<(Grants, Grants), Failure> {
-        let read = |list: &[String]| {
-            // An empty text is an empty list, said out loud.
-            let list: Vec<&String> = list.iter().filter(|prefix| !prefix.is_empty()).collect();
-            let parsed = list.iter().try_for_each(|prefix| demand_nfc(prefix));
-            parsed.and_then(|()| Grants::parse(&list)).map_err(|fault| {
-                Failure::local(fault.to_string()).hint(
-                    "write `*`, a path such as secret/app/db, or a folder with `/` at its end such \
-                     as secret/app/",
-                )
-            })
+    /// Reads both lists, and says which prefixes cover nothing yet.
+    ///
+    /// # Errors
+    /// Names the first prefix that breaks the grammar, or covers nothing where something else was
+    /// meant: a folder without its `/`.
+    pub fn parsed(&self, global: &Global) -> Result<(Grants, Grants)> {
+        let (read, write) = (grants(&self.read)?, grants(&self.write)?);
+        let all: BTreeSet<&Grant> = read.as_slice().iter().chain(write.as_slice()).collect();
+        let all = all.into_iter().filter(|it| !is_reserved(it)).collect::<Vec<_>>();
+        if all.is_empty() {
+            return Ok((read, write));
+        }
+        let paths: Vec<SecretPath> = match global.client()?.get(PATHS, &[]) {
+            Ok(paths) => paths,
+            Err(Error::Refused(refusal)) if refusal.status == NO_ROUTE => return Ok((read, write)),
+            Err(fault) => return Err(fault.into()),
         };
-        Ok((read(&self.read)?, read(&self.write)?))
+        for prefix in all {
+            if paths.iter().any(|path| prefix.covers(path)) {
+                continue;
+            }
+            let folder = format!("{prefix}/");
+            match paths.iter().filter(|path| path.as_str().starts_with(&folder)).count() {
+                0 => global.term.say(format!("there is nothing at `{prefix}` yet")),
+                count => {
+                    let secrets = if count == 1 { "secret" } else { "secrets" };
+                    let text = format!(
+                        "there is no secret `{prefix}`; the folder is `{folder}`, with {count} \
+                         {secrets}"
+                    );
+                    return Err(Failure::local(text)
+                        .hint("a folder has `/` at its end: all that is below it")
+                        .into());
+                }
+            }
+        }
+        Ok((read, write))
     }
+}
+
+/// Tells whether a prefix is for more than secrets: for everything, or for what the vault keeps of
+/// itself.
+fn is_reserved(prefix: &Grant) -> bool {
+    prefix.as_str() == "*" || prefix.as_str().starts_with("sys/")
+}
+
+/// Reads a list of prefixes.
+fn grants(list: &[String]) -> Result<Grants, Failure> {
+    // An empty text is an empty list, said out loud.
+    let list: Vec<&String> = list.iter().filter(|prefix| !prefix.is_empty()).collect();
+    // It would be a letter of a name, and so cover next to nothing.
+    if let Some(starred) = list.iter().find(|prefix| prefix.len() > 1 && prefix.contains('*')) {
+        let text = format!("`{starred}`: `*` stands alone, for everything");
+        let hint = match starred.strip_suffix('*').filter(|it| it.ends_with('/')) {
+            Some(folder) if !folder.contains('*') => {
+                format!("`{folder}` is all that is below that folder")
+            }
+            Some(_) | None => "a folder with `/` at its end is all that is below it".to_owned(),
+        };
+        return Err(Failure::local(text).hint(hint));
+    }
+    let parsed = list.iter().try_for_each(|prefix| demand_nfc(prefix));
+    parsed.and_then(|()| Grants::parse(&list)).map_err(|fault| {
+        Failure::local(fault.to_string()).hint(
+            "write `*`, a path such as secret/app/db, or a folder with `/` at its end such as \
+             secret/app/",
+        )
+    })
 }
 
 /// Returns where passphrases come from: the flag's file, the environment's, or the terminal.

@@ -50,7 +50,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
-    let (read, write) = args.lists.parsed()?;
+    let (read, write) = args.lists.parsed(global)?;
     if args.lists.read.iter().chain(&args.lists.write).all(String::is_empty) {
         bail!(hinted(
             "nothing says what the machine may read or write",

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
             "pass `--words '…'` as the host shows them, or leave `--yes` out"
         ));
     }
-    let (read, write) = args.lists.parsed()?;
+    let (read, write) = args.lists.parsed(global)?;
     let owner = Owner::at(global, &args.signing)?;
     let asking = requests::all(&global.client()?, &global.term)?;
     let line = chosen(asking, &name, args.words.as_deref(), global)?.line;

@@ -73,7 +73,7 @@ fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
         ));
     }
     let name: Name = parsed(args.machine.parse())?;
-    let (read, write) = args.lists.parsed()?;
+    let (read, write) = args.lists.parsed(global)?;
     let paths = global.paths()?;
     let Some(pins) = Pins::load(&paths)? else {
         bail!(hinted(
