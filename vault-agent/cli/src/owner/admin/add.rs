@@ -39,10 +39,11 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let all: Admins = global.client()?.get(ADMINS, &[])?;
-    match args.admin.parse::<Name>() {
-        Ok(name) => make(name, args, &all, global),
-        Err(_) => appoint(&parsed(AdminLine::from_line(&args.admin))?, args, &all, global),
+    // Every line begins so, and no name does.
+    if args.admin.trim_start().starts_with("VLT") {
+        return appoint(&parsed(AdminLine::from_line(&args.admin))?, args, &all, global);
     }
+    make(parsed(args.admin.parse())?, args, &all, global)
 }
 
 /// Makes the key, unless it is here, and prints its line.
@@ -127,4 +128,23 @@ fn appoint(line: &AdminLine, args: &Args, all: &Admins, global: &Global) -> Resu
 fn taken(name: &Name) -> Failure {
     Failure::remote(format!("E_EXISTS: admin `{name}`, with another key"))
         .hint("choose another name, or remove that admin first: `vault admin remove`")
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::hash::Hash;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn what_is_neither_a_name_nor_a_line_is_told_for_what_it_looks_like() {
+        let (vault, root) = (Hash::of(&[b"vault"]), SignKey::from_seed(&[1; 32]).verify_key());
+        let admins = serde_json::to_string(&Admins { vault, root, admins: Vec::new() }).unwrap();
+        let world = World::admin(&[("GET /v1/agent/admins", 200, &admins)]);
+        for (text, code) in [("Anna", "E_NAME"), ("VLTA1-AAAA", "E_TOKEN")] {
+            let ran = world.run(&format!("admin add {text}"));
+            assert!(ran.exit != 0 && ran.err.contains(&format!("{code}: ")), "{}", ran.err);
+        }
+    }
 }
