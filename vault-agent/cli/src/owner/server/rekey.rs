@@ -8,10 +8,10 @@ use shared::log::{Op, was};
 
 use super::others;
 use crate::context::Global;
-use crate::owner::owning::{Signing, server_addresses};
+use crate::owner::owning::{Signing, active, server_addresses};
 use crate::owner::signing::act::{Owner, Signed};
 use host::hint::{Exit, Failure, hinted, parsed};
-use machine::local::{SERVER, ServerView};
+use machine::local::{MACHINES, SERVER, ServerView};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -56,6 +56,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         };
         let addresses = server_addresses(global, &owner.pins)?;
         let name = parsed(name.parse())?;
+        active(&client.get(MACHINES, &[])?, &name)?;
         let line = others::line(&owner.pins, name, addresses, key, (seq, head))?;
         term.say("on that host:");
         return Ok(term.line(format!("vault-agent join {line}")).map(|()| Exit::OK)?);
@@ -132,6 +133,7 @@ mod tests {
     use shared::keys::SignKey;
 
     use super::*;
+    use crate::testing::World;
 
     fn key(seed: u8) -> VerifyKey {
         SignKey::from_seed(&[seed; 32]).verify_key()
@@ -141,6 +143,19 @@ mod tests {
         let keys = keys.iter().map(|seed| key(*seed)).collect();
         let (addresses, seq, head) = (Vec::new(), 7, Hash::ZERO);
         ServerView { keys, running: Some(key(running)), addresses, seq, head }
+    }
+
+    #[test]
+    fn a_line_is_for_a_machine_that_there_is() {
+        let view = serde_json::to_string(&view(&[1], 1)).unwrap();
+        let machines = serde_json::json!({ "machines": [], "next": 1, "server": [] }).to_string();
+        let world = World::admin(&[
+            ("GET /v1/agent/server", 200, &view),
+            ("GET /v1/agent/machines", 200, &machines),
+        ]);
+        let ran = world.run("server rekey --line nope");
+        assert_eq!((ran.exit, &*ran.out), (2, ""), "{}", ran.err);
+        assert!(ran.err.starts_with("there is no machine `nope`\n"), "{}", ran.err);
     }
 
     #[test]
