@@ -457,6 +457,10 @@ mod tests {
         ] {
             assert_eq!(fault(&format!("{base}{added}")), message);
         }
+        let pasted = format!("{EXAMPLE}\n[backup] # pasted\nkeep = 3\n");
+        let first = 1 + EXAMPLE.lines().position(|line| line == "[backup]").unwrap();
+        let message = format!("key `backup`: the table begins at line {first} already: write its");
+        assert!(fault(&pasted).contains(&message), "{}", fault(&pasted));
         assert_eq!(
             fault("listen = \"127.0.0.1:1\"\ndata = \"d\"\n"),
             "`f.toml` line 2, key `data`: `d` is not an absolute path"

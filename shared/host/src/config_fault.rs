@@ -86,6 +86,10 @@ impl ConfigFault {
     /// Refuses what the parser refused.
     pub fn toml(file: &Path, text: &str, why: &toml::de::Error) -> Self {
         let fault = Self::at(file, text, why.span().map(|span| span.start), None, why.message());
+        if let Some((table, first)) = fault.line.and_then(|line| table_before(text, line)) {
+            let message = format!("the table begins at line {first} already: write its keys there");
+            return Self { key: Some(table.to_owned()), message, ..fault };
+        }
         match fault.line.and_then(|line| quoted(text, line)) {
             Some(right) => {
                 let message = "permissions stand in quotes, as an octal number".to_owned();
@@ -100,6 +104,19 @@ impl ConfigFault {
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: hint.into(), ..self }
     }
+}
+
+/// Returns the table that begins on a line, and the line above where it has begun already: a piece
+/// of a manual, pasted at the end of a file that holds every table.
+fn table_before(text: &str, line: usize) -> Option<(&str, usize)> {
+    fn begun(line: &str) -> Option<&str> {
+        let name = line.trim().strip_prefix('[')?.split_once(']')?.0.trim();
+        // Of `[[lists]]` there may be many.
+        (!name.starts_with('[')).then_some(name)
+    }
+    let table = begun(text.lines().nth(line - 1)?)?;
+    let first = text.lines().take(line - 1).position(|above| begun(above) == Some(table))?;
+    Some((table, first + 1))
 }
 
 /// Returns a line that sets permissions to a bare number as it is meant: TOML has octal numbers,
