@@ -380,7 +380,7 @@ fn the_server_backs_itself_up_and_says_when_it_cannot() {
     host::files::replace_trusted(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
     world.start();
     let told = shows(&rtx, "the server's own backups fail");
-    assert!(told.contains("journalctl"), "{told}");
+    assert!(told.contains("journalctl") && told.contains("again every 10 minutes"), "{told}");
     assert_eq!(rtx.vault(&["status"]).code, 2);
     world.server.as_mut().unwrap().stop();
     std::fs::create_dir(&folder).unwrap();

@@ -170,7 +170,8 @@ async fn back_up(vault: &Vault, source: &Source, data: PathBuf, set: config::Bac
                 wait
             }
             Err(why) => {
-                tracing::error!("no backup made: {}", host::hint::shown(&why).to_string());
+                let (why, again) = (host::hint::shown(&why).to_string(), AGAIN.as_secs() / 60);
+                tracing::error!("no backup made, tried again in {again} minutes: {why}");
                 vault.backed_up(Some(clock::now()));
                 AGAIN
             }

@@ -189,7 +189,8 @@ fn server(status: &Status) -> Option<Finding> {
 
 fn backup(since: Time) -> Finding {
     let (machine, target, secret) = (None, None, None);
-    let todo = "`journalctl -u vault-server` (or with `--user`) on the server's host says why";
+    let todo = "`journalctl -u vault-server` (or with `--user`) on the server's host says why; it is \
+                tried again every 10 minutes, and when the server starts";
     Finding {
         kind: Kind::Backup,
         machine,
