@@ -10,6 +10,7 @@ use host::account;
 use host::config_fault::ConfigFault;
 use host::hint::hinted;
 use host::logging::Log;
+use host::shown::quoted;
 
 /// Name of the file inside a data directory that was chosen by hand.
 const FILE: &str = "server.toml";
@@ -327,6 +328,18 @@ impl Places {
         Ok(places)
     }
 
+    /// Returns the command that starts a server here, to be typed.
+    pub fn run_command(&self) -> String {
+        let data = self.given.then_some(&*self.data);
+        let is_usual = Self::find(None, data).is_ok_and(|usual| usual.config == self.config);
+        let config = (!is_usual).then_some(&*self.config);
+        let flag = |(flag, path): (&str, Option<&Path>)| {
+            path.map(|path| format!(" {flag} {}", quoted(&path.to_string_lossy())))
+        };
+        let flags = [("--config", config), ("--data", data)].into_iter().filter_map(flag);
+        format!("vault-server run{}", flags.collect::<String>())
+    }
+
     /// Returns those of a server that serves a whole host.
     pub fn of_host() -> Self {
         Self {
@@ -465,6 +478,12 @@ mod tests {
             fault("listen = \"127.0.0.1:1\"\ndata = \"d\"\n"),
             "`f.toml` line 2, key `data`: `d` is not an absolute path"
         );
+    }
+
+    #[test]
+    fn the_command_names_places_given_by_hand() {
+        let places = Places::find(None, Some(Path::new("/d"))).unwrap();
+        assert_eq!(places.run_command(), "vault-server run --data /d");
     }
 
     #[test]

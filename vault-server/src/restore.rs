@@ -150,19 +150,19 @@ fn say(
     if let Some((flaw, _)) = &looked.flaw {
         term.say(format!("it is as it was: {flaw}"));
     }
-    let end = looked.state.seq();
+    let (end, run) = (looked.state.seq(), places.run_command());
     match server {
         Some(key) if !looked.state.server().contains(key) => {
             term.say(format!(
-                "its log ends at entry {end}. Its key is new: no machine accepts it yet. Start it, \
-                 then run `vault server adopt` on the machine with the admin key, which asks for \
-                 this line:"
+                "its log ends at entry {end}. Its key is new: no machine accepts it yet. Start it \
+                 with `{run}`, then run `vault server adopt` on the machine with the admin key, which \
+                 asks for this line:"
             ));
         }
         Some(_) | None => {
             term.say(format!(
-                "its log ends at entry {end}. Start it with `vault-server run`, run `vault heal` on \
-                 every machine, then `vault resume` on the one with the admin key; with the kit and \
+                "its log ends at entry {end}. Start it with `{run}`, run `vault heal` on every \
+                 machine, then `vault resume` on the one with the admin key; with the kit and \
                  without that key, `vault resume --kit -` on any of them"
             ));
         }
