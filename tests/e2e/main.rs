@@ -28,6 +28,7 @@ mod faults;
 mod formats;
 mod forward;
 mod forward_faults;
+mod forward_ways;
 mod hooks;
 mod hosts;
 mod install;

@@ -54,10 +54,15 @@ fn list(json: bool, paths: &Paths, term: &Term) -> Result<Exit> {
 
 fn cells(row: &ForwardRow) -> Vec<String> {
     let ForwardRow { name, to, sent, queued, dropped, failing, why, .. } = row;
-    let state = failing.map_or("ok".to_owned(), |since| {
-        let age = clock::age(clock::now().seconds_since(since));
-        format!("fails for {age}: {}", why.as_deref().unwrap_or_default())
-    });
+    let state = match failing {
+        Some(since) => {
+            let age = clock::age(clock::now().seconds_since(*since));
+            format!("fails for {age}: {}", why.as_deref().unwrap_or_default())
+        }
+        // Nobody knows yet whether it would be taken.
+        None if *sent == 0 => "untried".to_owned(),
+        None => "ok".to_owned(),
+    };
     let numbers = [sent, queued, dropped].map(ToString::to_string);
     let [sent, queued, dropped] = numbers;
     vec![name.to_string(), to.clone(), sent, queued, dropped, state]
@@ -87,4 +92,28 @@ fn test(name: Option<String>, paths: &Paths, term: &Term) -> Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_who_was_told_nothing_yet_is_untried() {
+        let row = |sent, failing, why: Option<&str>| ForwardRow {
+            name: "phone".parse().unwrap(),
+            to: "mail".to_owned(),
+            sent,
+            queued: 0,
+            dropped: 0,
+            audit: 0,
+            failing,
+            why: why.map(str::to_owned),
+        };
+        let state = |row: &ForwardRow| cells(row).pop().unwrap();
+        assert_eq!(state(&row(0, None, None)), "untried");
+        assert_eq!(state(&row(1, None, None)), "ok");
+        let failing = state(&row(1, Some(clock::now()), Some("it answered 500")));
+        assert_eq!(failing, "fails for 0 s: it answered 500");
+    }
 }

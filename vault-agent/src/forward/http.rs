@@ -44,7 +44,7 @@ impl Http {
     /// If the address is none, nobody answers there, or not with success.
     pub async fn post(&mut self, url: &str, headers: HeaderMap, body: Bytes) -> Result<(), Fault> {
         // What `Uri` says of a bad one could hold parts of it.
-        let uri: Uri = url.parse().map_err(|_| Fault::new("its address is none of the web"))?;
+        let uri: Uri = url.parse().map_err(|_| no_address())?;
         let authority = uri.authority().ok_or_else(|| Fault::new("its address has no host"))?;
         let origin = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -73,6 +73,29 @@ impl Http {
         }
         judge(status, wait)
     }
+}
+
+/// Refuses plain HTTP to an address beyond the local network. A name that resolves to nothing now
+/// may do so later.
+pub async fn demand_near(url: &str) -> Result<(), Fault> {
+    let Some(rest) = url.strip_prefix("http://") else { return Ok(()) };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let uri: Uri = format!("http://{authority}").parse().map_err(|_| no_address())?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let Ok(found) = lookup_host((host, uri.port_u16().unwrap_or(80))).await else { return Ok(()) };
+    let found: Vec<SocketAddr> = found.collect();
+    if found.is_empty() || found.iter().any(|address| is_near(address.ip())) {
+        return Ok(());
+    }
+    Err(far())
+}
+
+fn no_address() -> Fault {
+    Fault::new("its address is none of the web")
+}
+
+fn far() -> Fault {
+    Fault::new("plain `http://` would leave the local network: use `https://`")
 }
 
 /// Tells whether an answer is success.
@@ -137,7 +160,7 @@ async fn reach(host: &str, port: u16, is_plain: bool) -> Result<TcpStream, Fault
     let mut last = Fault::new("the name of its host has no address");
     for address in found {
         if is_plain && !is_near(address.ip()) {
-            last = Fault::new("plain `http://` would leave the local network: use `https://`");
+            last = far();
             continue;
         }
         match TcpStream::connect(address).await {
@@ -190,6 +213,16 @@ mod tests {
             ("2001:db8::1", false),
         ] {
             assert_eq!(is_near(ip.parse().unwrap()), expected, "{ip}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_judged_before_anything_is_posted() {
+        for near in ["http://127.0.0.1/x?y", "http://[fd00::1]:8/", "https://93.184.216.34/x"] {
+            assert_eq!(demand_near(near).await, Ok(()), "{near}");
+        }
+        for away in ["http://93.184.216.34/x", "http://[2001:db8::1]:8080"] {
+            assert_eq!(demand_near(away).await, Err(far()), "{away}");
         }
     }
 

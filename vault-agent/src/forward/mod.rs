@@ -48,11 +48,11 @@ pub struct Forwarding {
     told: Arc<Mutex<Vec<Told>>>,
 }
 
-/// One who is told: how it goes, and where to say that a test was sent, and whether it was taken.
+/// One who is told: how it goes, and where to say that a test was sent, and what came of it.
 #[derive(Clone)]
 struct Told {
     row: Row,
-    tests: mpsc::Sender<bool>,
+    tests: mpsc::Sender<Result<(), Fault>>,
 }
 
 impl std::fmt::Debug for Forwarding {
@@ -106,7 +106,7 @@ impl Forwarding {
             let told = self.lock().iter().find(|told| shown(&told.row).name == name).cloned();
             let waiting = told.map_or(0, |told| {
                 // Another test that is not heard of yet has said the same.
-                let _ = told.tests.try_send(sent.is_ok());
+                let _ = told.tests.try_send(sent.clone());
                 shown(&told.row).queued
             });
             let failure = sent.err().map(|fault| fault.text);

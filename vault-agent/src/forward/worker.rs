@@ -31,6 +31,8 @@ const PATIENCE_MICROS: u64 = 60_000_000;
 /// The time between two questions for records, while there are none but of readers.
 const PACE: Duration = Duration::from_secs(2);
 const LONGEST_PACE: Duration = Duration::from_secs(60);
+/// The time until what was missing on this host is looked for again.
+const CHECK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How one who is told stands, for status and figures.
 pub type Row = Arc<Mutex<ForwardRow>>;
@@ -56,6 +58,9 @@ enum Kind {
     Record,
 }
 
+/// The way, and whether all is there on this host that it takes.
+type Checked = (Outlet, Result<(), Fault>);
+
 /// What was sent: how many of them, and why no more.
 struct Sent {
     outlet: Outlet,
@@ -71,7 +76,7 @@ struct Worker {
     row: Row,
     /// Records that wait, and where they end: told once all of them are.
     page: Option<Page>,
-    /// Not there while something is being sent.
+    /// Not there while something is being sent, or looked for.
     outlet: Option<Outlet>,
     sending: JoinSet<Sent>,
     /// What is being sent, or was last.
@@ -80,6 +85,13 @@ struct Worker {
     alarm_is_due: Arc<AtomicBool>,
     alarms: Lane,
     records: Lane,
+    checking: JoinSet<Checked>,
+    /// When it is looked for what telling takes, if it is.
+    check_due: Option<Instant>,
+    /// What this host lacks for it, as far as nothing was taken since.
+    lacking: Option<(Time, String)>,
+    /// Why the last test was not taken, as far as nothing was since.
+    test_failed: Option<(Time, String)>,
     asking: JoinSet<Result<Page, Fault>>,
     /// Before this no records are asked for.
     ask_due: Instant,
@@ -95,7 +107,7 @@ pub async fn run(
     engine: Engine,
     mut looks: watch::Receiver<Option<Look>>,
     mut hurry: Hurry,
-    mut tests: mpsc::Receiver<bool>,
+    mut tests: mpsc::Receiver<Result<(), Fault>>,
 ) {
     let backlog = load(&engine, forward.name.as_str()).await;
     let now = Instant::now();
@@ -111,6 +123,10 @@ pub async fn run(
         alarm_is_due: Arc::default(),
         alarms: Lane::new(now),
         records: Lane::new(now),
+        checking: JoinSet::new(),
+        check_due: Some(now),
+        lacking: None,
+        test_failed: None,
         asking: JoinSet::new(),
         ask_due: now,
         pace: PACE,
@@ -125,6 +141,7 @@ pub async fn run(
     loop {
         worker.show();
         worker.send();
+        worker.check();
         worker.ask();
         let is_waiting = worker.forward.alarms && worker.backlog.tracker.is_waiting();
         hurry.set(is_waiting);
@@ -140,7 +157,8 @@ pub async fn run(
                 }
             }
             Some(sent) = worker.sending.join_next() => worker.sent(sent.ok()).await,
-            Some(taken) = tests.recv() => worker.tested(taken),
+            Some(checked) = worker.checking.join_next() => worker.checked(checked.ok()),
+            Some(test) = tests.recv() => worker.tested(test),
             Some(page) = worker.asking.join_next() => worker.asked(page.ok()).await,
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
@@ -255,9 +273,46 @@ impl Worker {
         }
     }
 
-    /// Has all that waits tried at once, as a person has tried the way.
-    fn tested(&mut self, taken: bool) {
+    /// Looks whether all is there that telling takes: an alarm must not be the first to find out.
+    fn check(&mut self) {
+        if self.check_due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        let Some(mut outlet) = self.outlet.take() else { return };
+        self.check_due = None;
+        self.checking.spawn(async move {
+            let ready = outlet.ready().await;
+            (outlet, ready)
+        });
+    }
+
+    fn checked(&mut self, checked: Option<Checked>) {
+        let (outlet, ready) = checked.unwrap_or_else(|| {
+            let outlet = Outlet::new(Arc::clone(&self.forward), self.engine.clone());
+            (outlet, Err(Fault::new("the agent failed to look whether it can be told")))
+        });
+        self.outlet = Some(outlet);
+        if ready.is_ok() && self.lacking.is_some() {
+            // What waits has waited for just that.
+            self.alarms.hasten(Instant::now());
+            self.records.hasten(Instant::now());
+        }
+        self.lacking = ready.err().map(|fault| (since(self.lacking.take()), fault.text));
+        self.check_due = self.lacking.is_some().then(|| Instant::now() + CHECK_AGAIN);
+    }
+
+    /// Takes what came of a test, and has all that waits tried at once, as a person has tried the
+    /// way.
+    fn tested(&mut self, test: Result<(), Fault>) {
         let now = Instant::now();
+        let taken = test.is_ok();
+        match test {
+            Ok(()) => {
+                self.lock().sent += 1;
+                self.note_taken();
+            }
+            Err(fault) => self.test_failed = Some((since(self.test_failed.take()), fault.text)),
+        }
         let is_idle = [self.backlog.queue.is_empty(), self.page.is_none()];
         for (lane, is_idle) in [&mut self.alarms, &mut self.records].into_iter().zip(is_idle) {
             if taken && is_idle {
@@ -290,10 +345,16 @@ impl Worker {
     }
 
     fn succeeded(&mut self) {
+        self.note_taken();
         if self.lanes().0.taken(Instant::now()) {
             tracing::info!(forward = %self.forward.name, "messages are taken again");
         }
         self.backlog.tell_dropped(clock::now());
+    }
+
+    /// Notes that the way works.
+    fn note_taken(&mut self) {
+        (self.lacking, self.check_due, self.test_failed) = (None, None, None);
     }
 
     /// Notes that a message was not taken, and drops it if it never will be.
@@ -346,8 +407,7 @@ impl Worker {
                 let wait = Duration::from_secs(2 << self.asks_failed.min(5)).min(LONGEST_WAIT);
                 self.ask_due = Instant::now() + wait;
                 self.asks_failed += 1;
-                let since = self.asks_failing.take().map_or_else(clock::now, |(since, _)| since);
-                self.asks_failing = Some((since, fault.text));
+                self.asks_failing = Some((since(self.asks_failing.take()), fault.text));
             }
         }
     }
@@ -370,6 +430,7 @@ impl Worker {
             send_alarm.then_some(alarm_due),
             send_records.then_some(self.records.due()),
             asks.then_some(self.ask_due),
+            self.check_due.filter(|_| is_free),
             alarm,
         ];
         dues.into_iter().flatten().min()
@@ -379,7 +440,12 @@ impl Worker {
     /// that is away there are no records, and an alarm of its own says so.
     fn trouble(&self) -> Option<&(Time, String)> {
         let asks = self.asks_failing.as_ref().filter(|_| self.engine.away().is_none());
-        self.alarms.failing().or_else(|| self.records.failing()).or(asks)
+        self.alarms.failing().or(self.unusable()).or_else(|| self.records.failing()).or(asks)
+    }
+
+    /// Returns since when and why nothing would be taken, as a test or a look has shown.
+    fn unusable(&self) -> Option<&(Time, String)> {
+        self.test_failed.as_ref().or(self.lacking.as_ref())
     }
 
     /// Shows how it goes, and raises the alarm if it has gone badly for long.
@@ -397,13 +463,14 @@ impl Worker {
         let is_long = |since: &Time| {
             clock::now().as_micros().saturating_sub(since.as_micros()) >= PATIENCE_MICROS
         };
-        match trouble.filter(|(since, _)| is_long(since)) {
+        // What is not there on this host does not come by waiting.
+        match trouble.filter(|(since, _)| is_long(since) || self.lacking.is_some()) {
             Some((_, why)) => {
                 let lost = match self.backlog.untold {
                     0 => String::new(),
                     some => format!("; {some} messages dropped"),
                 };
-                let what = match self.alarms.failing() {
+                let what = match self.alarms.failing().or(self.unusable()) {
                     None if self.forward.alarms => "no audit records",
                     Some(_) | None => "nothing",
                 };
@@ -420,4 +487,9 @@ impl Worker {
     fn lock(&self) -> std::sync::MutexGuard<'_, ForwardRow> {
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns since when something is so that was so before, or is from now on.
+fn since(before: Option<(Time, String)>) -> Time {
+    before.map_or_else(clock::now, |(since, _)| since)
 }

@@ -23,7 +23,7 @@ pub struct ForwardRow {
     pub name: Name,
     /// The kind of sink, e.g. `webhook`.
     pub to: String,
-    /// Messages that have been taken since the agent's start.
+    /// Messages that have been taken since the agent's start, tests included.
     pub sent: u64,
     /// Messages that wait.
     pub queued: u64,

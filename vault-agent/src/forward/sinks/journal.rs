@@ -1,5 +1,6 @@
 //! The host's journal, by systemd's *Native Journal Protocol*: fields that `journalctl` filters by.
 
+use std::io::{Error, ErrorKind};
 use std::path::Path;
 
 use tokio::net::UnixDatagram;
@@ -15,11 +16,25 @@ const OTHER: &str = "7e6f4a1d2b0c4f0f9a3c51d4e8b7a604";
 
 /// Sends a message.
 pub async fn send(socket: &Path, message: &Message, teller: &Teller) -> Result<(), Fault> {
-    let failed = |what: &str, why: &std::io::Error| Fault::new(format!("{what}: {}", why.kind()));
-    let sender = UnixDatagram::unbound().map_err(|why| failed("no socket can be made", &why))?;
+    let sender = UnixDatagram::unbound().map_err(|why| fault(socket, &why))?;
     let bytes = datagram(message, teller);
-    let sent = sender.send_to(&bytes, socket).await;
-    sent.map(drop).map_err(|why| failed("the journal does not take it", &why))
+    sender.send_to(&bytes, socket).await.map(drop).map_err(|why| fault(socket, &why))
+}
+
+/// Looks whether the journal is there.
+pub fn ready(socket: &Path) -> Result<(), Fault> {
+    let connected = UnixDatagram::unbound().and_then(|sender| sender.connect(socket));
+    connected.map_err(|why| fault(socket, &why))
+}
+
+fn fault(socket: &Path, why: &Error) -> Fault {
+    match why.kind() {
+        ErrorKind::NotFound => Fault::new(format!(
+            "there is no journal at `{}`: does systemd-journald run here?",
+            socket.display()
+        )),
+        kind => Fault::new(format!("the journal does not take it: {kind}")),
+    }
 }
 
 fn datagram(message: &Message, teller: &Teller) -> Vec<u8> {
@@ -77,6 +92,17 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_journal_that_is_not_there_is_missed_before_anything_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let missing = ready(&socket).unwrap_err().text;
+        assert!(missing.starts_with("there is no journal at `/"), "{missing}");
+        let journal = UnixDatagram::bind(&socket).unwrap();
+        ready(&socket).unwrap();
+        assert!(journal.try_recv(&mut [0]).is_err(), "it heard something");
+    }
 
     #[test]
     fn no_value_forges_a_field() {

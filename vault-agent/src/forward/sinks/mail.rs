@@ -1,11 +1,13 @@
 //! Mail, by the host's `sendmail`: it reads the message and its receivers on standard input.
 
+use std::io::{Error, ErrorKind};
 use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machine::config::Mail;
+use rustix::fs::Access;
 use rustix::process::{Pid, Signal, kill_process_group};
 use shared::text::visible;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,9 +32,7 @@ pub async fn send(mail: &Mail, message: &Message, teller: &Teller) -> Result<(),
     command.args(["-t", "-i"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.current_dir("/").env_clear().kill_on_drop(true).process_group(0);
     command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    let child = command.spawn();
-    let mut child =
-        child.map_err(|why| Fault::new(format!("`{program}` does not start: {}", why.kind())))?;
+    let mut child = command.spawn().map_err(|why| not_started(mail, &why))?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     let mut group = Group(id.and_then(Pid::from_raw));
     let (input, output) = (child.stdin.take(), child.stderr.take());
@@ -74,6 +74,23 @@ pub async fn send(mail: &Mail, message: &Message, teller: &Teller) -> Result<(),
             Err(Fault::new(format!("`{program}` ended with {status}{said}")))
         }
         Err(why) => Err(Fault::new(format!("`{program}` cannot be waited for: {}", why.kind()))),
+    }
+}
+
+/// Looks whether the program is there, and may be run.
+pub fn ready(mail: &Mail) -> Result<(), Fault> {
+    let found = rustix::fs::access(&mail.sendmail, Access::EXEC_OK);
+    found.map_err(|why| not_started(mail, &why.into()))
+}
+
+fn not_started(mail: &Mail, why: &Error) -> Fault {
+    let program = mail.sendmail.display();
+    match why.kind() {
+        ErrorKind::NotFound => Fault::new(format!(
+            "`{program}` is not installed: install a mail program such as msmtp-mta, or name one \
+             with `sendmail = \"…\"`"
+        )),
+        kind => Fault::new(format!("`{program}` does not start: {kind}")),
     }
 }
 
@@ -140,6 +157,17 @@ mod tests {
         for line in header(&"ü".repeat(100)).lines() {
             assert!(line.len() <= 76 && line.is_ascii(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_missed_before_there_is_mail() {
+        let of =
+            |sendmail: &str| ready(&Mail { to: vec![], from: None, sendmail: sendmail.into() });
+        of("/bin/sh").unwrap();
+        let missing = of("/nowhere/sendmail").unwrap_err().text;
+        assert!(missing.starts_with("`/nowhere/sendmail` is not installed: "), "{missing}");
+        let barred = of("/etc/passwd").unwrap_err().text;
+        assert_eq!(barred, "`/etc/passwd` does not start: permission denied");
     }
 
     #[test]

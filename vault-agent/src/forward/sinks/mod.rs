@@ -74,6 +74,24 @@ impl Outlet {
         (messages.len(), Ok(()))
     }
 
+    /// Looks whether all is there on this host that telling takes: values, files, programs and
+    /// sockets. Nobody is told anything.
+    pub async fn ready(&mut self) -> Result<(), Fault> {
+        let forward = Arc::clone(&self.forward);
+        match &forward.to {
+            Sink::Journal(it) => journal::ready(&it.socket),
+            Sink::Syslog(it) => syslog::ready(it),
+            Sink::Webhook(it) => {
+                let ready = self.webhook.ready((&self.engine, forward.name.as_str()), it);
+                // One that is slow may be only that.
+                timeout(PATIENCE, ready).await.unwrap_or(Ok(()))
+            }
+            Sink::Mail(it) => mail::ready(it),
+            // Its disk may hang, and is waited for only with lines in hand.
+            Sink::File(_) => Ok(()),
+        }
+    }
+
     fn teller(&self) -> Teller {
         let vault = self.engine.state(|state| state.name().to_string());
         Teller { vault, from: self.engine.name().to_string() }

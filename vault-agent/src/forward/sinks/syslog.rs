@@ -2,6 +2,8 @@
 //! (RFC 6587, section 3.4.1).
 
 use std::fmt::Write as _;
+use std::io::{Error, ErrorKind};
+use std::path::Path;
 
 use machine::config::{Syslog, SyslogAddress};
 use tokio::io::AsyncWriteExt as _;
@@ -35,7 +37,8 @@ impl Connection {
         match &syslog.address {
             SyslogAddress::Unix(socket) => {
                 let sender = UnixDatagram::unbound().map_err(|why| fault(&why))?;
-                sender.send_to(line.as_bytes(), socket).await.map(drop).map_err(|why| fault(&why))
+                let sent = sender.send_to(line.as_bytes(), socket).await;
+                sent.map(drop).map_err(|why| at_socket(socket, &why))
             }
             SyslogAddress::Udp(host) => udp(host, line.as_bytes()).await,
             SyslogAddress::Tcp(host) => self.tcp(host, &line).await,
@@ -57,7 +60,7 @@ impl Connection {
 /// Tells whether the other side has not closed the connection: it says nothing else.
 fn is_open(stream: &TcpStream) -> bool {
     let read = stream.try_read(&mut [0]);
-    read.is_err_and(|why| why.kind() == std::io::ErrorKind::WouldBlock)
+    read.is_err_and(|why| why.kind() == ErrorKind::WouldBlock)
 }
 
 async fn udp(host: &str, line: &[u8]) -> Result<(), Fault> {
@@ -68,7 +71,24 @@ async fn udp(host: &str, line: &[u8]) -> Result<(), Fault> {
     sender.send_to(line, address).await.map(drop).map_err(|why| fault(&why))
 }
 
-fn fault(why: &std::io::Error) -> Fault {
+/// Looks whether the host's own daemon is there; of others it shows only when they are told.
+pub fn ready(syslog: &Syslog) -> Result<(), Fault> {
+    let SyslogAddress::Unix(socket) = &syslog.address else { return Ok(()) };
+    let connected = UnixDatagram::unbound().and_then(|sender| sender.connect(socket));
+    connected.map_err(|why| at_socket(socket, &why))
+}
+
+fn at_socket(socket: &Path, why: &Error) -> Fault {
+    match why.kind() {
+        ErrorKind::NotFound => Fault::new(format!(
+            "no syslog daemon listens at `{}`: is one installed?",
+            socket.display()
+        )),
+        _ => fault(why),
+    }
+}
+
+fn fault(why: &Error) -> Fault {
     Fault::new(format!("syslog does not take it: {}", why.kind()))
 }
 

@@ -11,7 +11,7 @@ use super::mail::header;
 use crate::engine::Engine;
 use crate::forward::event::{Event, Message, Severity, Teller};
 use crate::forward::fault::Fault;
-use crate::forward::http::Http;
+use crate::forward::http::{Http, demand_near};
 use crate::forward::private::Values;
 
 /// The signature, as GitHub's webhooks bear it: receivers that verify those verify these.
@@ -43,6 +43,20 @@ impl Connection {
             self.values.forget();
         }
         sent
+    }
+
+    /// Looks whether all that it takes can be had, and it may be told by that address.
+    pub async fn ready(
+        &mut self,
+        (engine, name): (&Engine, &str),
+        webhook: &Webhook,
+    ) -> Result<(), Fault> {
+        let url = self.values.reveal(engine, name, &webhook.url).await?;
+        check_url(&url).map_err(|why| Fault::new(format!("its address {why}")))?;
+        for private in webhook.token.iter().chain(&webhook.hmac) {
+            self.values.reveal(engine, name, private).await?;
+        }
+        demand_near(&url).await
     }
 
     async fn try_send(
