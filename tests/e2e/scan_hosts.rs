@@ -151,7 +151,7 @@ fn what_lies_around_on_the_hosts_is_seen_by_those_who_review() {
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert!(ran.out.contains(".bash_history:3 ") && ran.out.contains(" v2 "), "{}", ran.out);
     assert!(ran.out.contains("old: harmless if ended at its issuer"), "{}", ran.out);
-    assert!(ran.err.contains("values are still in use"), "{}", ran.err);
+    assert!(ran.err.contains("keys are still in use"), "{}", ran.err);
 
     // The server has nothing of it, and no member sees it that may not review.
     for file in files_below(&world.data()) {

@@ -34,7 +34,7 @@ Examples:
 pub struct Args {
     /// Files and folders, or with --git the folder of a repository [default: this folder]; with
     /// --hosts names of machines [default: all]
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE|MACHINE")]
     paths: Vec<PathBuf>,
     /// Show what the hosts have found, which scan themselves
     #[arg(long, conflicts_with_all = ["git", "staged", "install_hook", "verbose", "Choice"])]

@@ -62,7 +62,10 @@ pub fn run(global: &Global, format: Format, names: &[Name], now: bool) -> Result
             global.term.say(line);
         }
     }
-    global.term.say(summary(&rows));
+    let has_searched = scans.machines.iter().any(|host| host.findings.is_some());
+    if has_searched {
+        global.term.say(summary(&rows));
+    }
     Ok(match (rows.is_empty(), whole) {
         (false, _) => FOUND,
         (true, true) => Exit::OK,
@@ -77,7 +80,8 @@ fn summary(rows: &[Row<'_>]) -> String {
     }
     let in_use: Vec<&Row<'_>> = rows.iter().filter(|row| !row.old).collect();
     let values: BTreeSet<_> = in_use.iter().map(|row| (&row.find.secret, &row.find.key)).collect();
-    let places = match in_use.len() {
+    let places: BTreeSet<_> = in_use.iter().map(|row| (row.host, &row.find.place)).collect();
+    let places = match places.len() {
         1 => "in 1 place".to_owned(),
         n => format!("in {n} places"),
     };
@@ -88,7 +92,10 @@ fn summary(rows: &[Row<'_>]) -> String {
                 .to_owned()
         }
         1 => format!("1 value is still in use, {places}: change it at its issuer, then here"),
-        n => format!("{n} values are still in use, {places}: change each at its issuer, then here"),
+        // Two keys may have one value.
+        n => format!(
+            "the values of {n} keys are still in use, {places}: change each at its issuer, then here"
+        ),
     }
 }
 
@@ -338,6 +345,7 @@ fn document(host: &HostScan) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::World;
 
     const MINUTE: u64 = 60_000_000;
 
@@ -399,10 +407,22 @@ mod tests {
         let three = vec![find("/a", 3, false), find("/b", 3, false), find("/a", 1, true)];
         let expected = "1 value is still in use, in 2 places: change it at its issuer, then here";
         assert_eq!(said(three), expected);
-        let other = Find { key: "OTHER".parse().unwrap(), ..find("/b", 3, false) };
-        assert!(
-            said(vec![find("/a", 3, false), other]).starts_with("2 values are still in use, in 2")
-        );
+        for (place, places) in [("/a", "in 1 place:"), ("/b", "in 2 places:")] {
+            let other = Find { key: "OTHER".parse().unwrap(), ..find(place, 3, false) };
+            let said = said(vec![find("/a", 3, false), other]);
+            let expected = format!("the values of 2 keys are still in use, {places}");
+            assert!(said.starts_with(&expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn where_no_host_scans_it_is_not_said_that_nothing_was_found() {
+        for (findings, is_said) in [(None, false), (Some(Findings::default()), true)] {
+            let scans = HostScans { told: true, machines: vec![host(Some(false), findings)] };
+            let scans = serde_json::to_string(&scans).unwrap();
+            let ran = World::agent(&[("GET /v1/agent/scan", 200, &scans)]).run("scan --hosts");
+            assert_eq!((ran.exit, ran.err.contains("nothing found")), (2, is_said), "{}", ran.err);
+        }
     }
 
     #[test]
