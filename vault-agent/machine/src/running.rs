@@ -8,6 +8,9 @@ use rustix::net::sockopt::socket_peercred;
 use crate::config::Config;
 use crate::paths::Paths;
 
+/// How `vault-agent target add` begins to say that none does.
+pub const NOT_RUNNING: &str = "warning: no agent runs here";
+
 /// Connects to the agent of this state, if one answers: at the socket that the configuration names,
 /// and at those where an agent of another environment listens.
 ///

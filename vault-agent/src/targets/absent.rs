@@ -13,6 +13,7 @@ use host::hint;
 use host::shown::{Shown, quoted};
 use host::term::Term;
 use machine::paths::Paths;
+use machine::running::NOT_RUNNING;
 
 /// The names of a secret's keys.
 #[derive(Deserialize)]
@@ -36,7 +37,7 @@ pub(super) fn warn(
     term: &Term,
 ) -> Result<()> {
     if !ask::is_running(paths) {
-        let text = "warning: no agent runs here: nothing is written before one does";
+        let text = format!("{NOT_RUNNING}: nothing is written before one does");
         term.say_hinted(text, ask::starts(paths));
         return Ok(());
     }

@@ -16,6 +16,7 @@ use super::script::{Rights, Script};
 use crate::context::Global;
 use host::hint::{Failure, hinted, parsed};
 use host::shown::Shown;
+use machine::running::NOT_RUNNING;
 
 /// A host that has the programs.
 pub struct Host {
@@ -241,7 +242,9 @@ impl Host {
         }
         let (changed, list) = ran.out.split_once('\n').unwrap_or_default();
         let called = self.listed(list, [real, &wish.file])?.map(names).unwrap_or_default();
-        let notes = ran.warnings(self.host());
+        let mut notes = ran.warnings(self.host());
+        // It is started next, unless somebody wants to do that themselves.
+        notes.retain(|note| !note.starts_with(NOT_RUNNING));
         Ok(match (is_known, changed) {
             (false, _) => (Added::Now(notes), called),
             (true, "vault-changed") => (Added::Changed(notes), called),

@@ -327,7 +327,8 @@ fn the_connection_is_private_and_runs_what_it_is_told_alone() {
 const LISTS: &str = r#"case "$2" in list)
     row() { echo "{\"path\":\"/srv/$1\",\"name\":\"~/$1\",\"secrets\":[\"secret/a\"]}"; }
     echo "[$(row .env)$(sed "s/^/,/" "$HOME/more" 2>/dev/null)]" ;;
-    *) echo "warning: $*" >&2
+    *) printf 'warning: no agent runs here: x\nhint: start it\n' >&2
+    echo "warning: $*" >&2
     case "$*" in *new*) echo '{"path":"/n","name":"n","secrets":[]}' >"$HOME/more" ;; esac ;; esac"#;
 
 #[test]
