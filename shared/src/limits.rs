@@ -29,6 +29,8 @@ pub const SEGMENT: usize = 255;
 pub const SEGMENTS: usize = 32;
 /// Most prefixes in one access list.
 pub const GRANTS: usize = 64;
+/// Most former names of a machine that a state keeps, and most prefixes that it had once.
+pub const FORMER: usize = 64;
 /// Most custom metadata keys of a secret.
 pub const CUSTOM_KEYS: usize = 64;
 /// Longest custom metadata key in bytes.

@@ -26,6 +26,6 @@ pub use entry::{
 pub use genesis::Genesis;
 pub use owners::Owners;
 pub use readers::{readers, readers_hash, recipients};
-pub use roster::{Machine, Number};
+pub use roster::{Gone, Machine, Number};
 pub use state::{Deletion, MountConfig, Resumed, Secret, State, Version};
 pub use undo::Undo;

@@ -367,6 +367,12 @@ impl State {
         }
         machine.read.check()?;
         machine.write.check()?;
+        if machine.former.len().max(machine.once.len()) > limits::FORMER {
+            return Err(Code::Limits.because(format!("the past of machine `{}`", machine.name)));
+        }
+        if machine.active != machine.gone.is_none() {
+            return Err(malformed("a machine that has gone and is active"));
+        }
         let taken = self.machines.named(&machine.name).is_some()
             || self.machines.signing(machine.sign.as_bytes()).is_some();
         if machine.active && taken {

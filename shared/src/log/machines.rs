@@ -1,15 +1,19 @@
 //! The operations on machines: coming, other names, keys, lists and settings, going. The other ones
 //! live in `ops`.
 
+use std::collections::BTreeMap;
+
 use crate::claim::Claim;
 use crate::error::{Code, Result};
 use crate::hash::Hash;
 use crate::keys::Signature;
+use crate::limits;
 use crate::name::Name;
+use crate::text::Text;
 
 use super::entry::{Access, NewMachine, Rekey};
 use super::ops::{Change, unmoved};
-use super::roster::{Machine, Number};
+use super::roster::{Gone, Machine, Number};
 
 impl Change<'_> {
     pub(super) fn machine_add(&mut self, new: &NewMachine) -> Result<()> {
@@ -27,6 +31,9 @@ impl Change<'_> {
             write: write.clone(),
             sleeps: false,
             added: self.time,
+            former: Vec::new(),
+            once: BTreeMap::new(),
+            gone: None,
         };
         self.set_machine(new.number, machine);
         Ok(())
@@ -35,7 +42,7 @@ impl Change<'_> {
     pub(super) fn machine_rename(&mut self, number: Number, to: &Name) -> Result<()> {
         let machine = self.machine(number)?;
         self.demand_free(to)?;
-        self.set_machine(number, Machine { name: to.clone(), ..machine });
+        self.set_machine(number, machine.renamed(to.clone(), self.time));
         Ok(())
     }
 
@@ -44,7 +51,8 @@ impl Change<'_> {
         let Rekey { recipient, sign, .. } = rekey;
         self.admit(rekey.new_number, Claim { name: &machine.name, recipient, sign }, &rekey.proof)?;
         let (recipient, sign, added) = (recipient.clone(), sign.clone(), self.time);
-        self.set_machine(rekey.number, Machine { active: false, ..machine.clone() });
+        let gone = Some(self.gone(Text::default(), Some(rekey.new_number)));
+        self.set_machine(rekey.number, Machine { active: false, gone, ..machine.clone() });
         self.set_machine(rekey.new_number, Machine { recipient, sign, added, ..machine });
         Ok(())
     }
@@ -56,9 +64,14 @@ impl Change<'_> {
         Ok(())
     }
 
-    pub(super) fn machine_remove(&mut self, number: Number) -> Result<()> {
+    pub(super) fn machine_remove(
+        &mut self,
+        number: Number,
+        reason: &Text<{ limits::REASON }>,
+    ) -> Result<()> {
         let machine = self.machine(number)?;
-        self.set_machine(number, Machine { active: false, ..machine });
+        let gone = Some(self.gone(reason.clone(), None));
+        self.set_machine(number, Machine { active: false, gone, ..machine });
         Ok(())
     }
 
@@ -69,9 +82,14 @@ impl Change<'_> {
         unmoved(*was, is, || format!("access of machine `{}`", machine.name))?;
         read.check()?;
         write.check()?;
-        let (read, write) = (read.clone(), write.clone());
-        self.set_machine(*number, Machine { read, write, ..machine });
+        self.set_machine(*number, machine.granted(read.clone(), write.clone(), self.time));
         Ok(())
+    }
+
+    /// Tells how a machine goes by the entry that is being applied.
+    fn gone(&self, reason: Text<{ limits::REASON }>, next: Option<Number>) -> Gone {
+        let (entry, time, by) = (self.state.seq + 1, self.time, self.by.clone());
+        Gone { entry, time, by, reason, next }
     }
 
     fn demand_free(&self, name: &Name) -> Result<()> {

@@ -70,7 +70,7 @@ impl Change<'_> {
             Op::MachineSet { number, sleeps, was } => {
                 self.machine_sleeps(*number, *sleeps, *was)?;
             }
-            Op::MachineRemove { number, .. } => self.machine_remove(*number)?,
+            Op::MachineRemove { number, reason } => self.machine_remove(*number, reason)?,
             Op::AccessSet(access) => self.access_set(access)?,
             Op::Put(put) => self.put(put)?,
             Op::Rewrap(put) => self.rewrap(put)?,

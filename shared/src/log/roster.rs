@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::grant::{Grant, Grants};
 use crate::keys::{Recipient, VerifyKey};
-use crate::name::Name;
+use crate::limits;
+use crate::name::{Actor, Name};
 use crate::path::SecretPath;
+use crate::text::Text;
 use crate::time::Time;
 
 /// A machine's number: given once, never used again.
@@ -33,6 +35,56 @@ pub struct Machine {
     pub sleeps: bool,
     /// When it was added, or got its present keys.
     pub added: Time,
+    /// Its last names before this one, each with when it bore it no longer, the newest last.
+    pub former: Vec<(Name, Time)>,
+    /// What it might read once and may no more, each with until when.
+    pub once: BTreeMap<Grant, Time>,
+    /// How it went, if it did.
+    pub gone: Option<Gone>,
+}
+
+/// How a machine went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// The entry.
+    pub entry: u64,
+    /// When, by the signer's clock.
+    pub time: Time,
+    /// Who signed that.
+    pub by: Actor,
+    /// Why; empty where it goes on with new keys.
+    pub reason: Text<{ limits::REASON }>,
+    /// The number under which it goes on with new keys, if it does.
+    pub next: Option<Number>,
+}
+
+impl Machine {
+    /// Tells whether a version of `path` that was written then may have been encrypted to it.
+    pub fn might_read(&self, path: &SecretPath, written: Time) -> bool {
+        let until = self.gone.as_ref().map(|gone| gone.time);
+        let reads = self.read.cover(path) && until.is_none_or(|until| written <= until);
+        reads || self.once.iter().any(|(grant, until)| grant.covers(path) && written <= *until)
+    }
+
+    /// Returns it under another name since `time`.
+    pub(super) fn renamed(mut self, to: Name, time: Time) -> Self {
+        self.former.push((std::mem::replace(&mut self.name, to), time));
+        let beyond = self.former.len().saturating_sub(limits::FORMER);
+        self.former.drain(..beyond);
+        self
+    }
+
+    /// Returns it with other lists since `time`.
+    pub(super) fn granted(mut self, read: Grants, write: Grants, time: Time) -> Self {
+        self.once.extend(self.read.as_slice().iter().map(|grant| (grant.clone(), time)));
+        self.once.retain(|grant, _| !read.as_slice().contains(grant));
+        if self.once.len() > limits::FORMER {
+            // Rather too much than too little: nobody may take what it had for safe.
+            let all = "*".parse().expect("`*` is a prefix");
+            self.once = BTreeMap::from([(all, time)]);
+        }
+        Self { read, write, ..self }
+    }
 }
 
 /// All machines that ever were, and indices of the active ones.

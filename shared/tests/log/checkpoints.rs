@@ -5,6 +5,7 @@ use shared::error::Code;
 use shared::hash::Hash;
 use shared::limits;
 use shared::log::{Checkpoint, Op, Owners, Put, StateReader};
+use shared::time::Time;
 
 use crate::rules::refused;
 use crate::world::{World, key, path, public};
@@ -55,6 +56,73 @@ fn blobs_that_no_version_has_are_forgotten_and_keys_never_are() {
     world.push("root", vec![again(first.blob)]).unwrap();
     let vps = world.machine_add("vps", 12, &["secret/"], &[]);
     refused(&mut world, "root", vec![vps], Code::Key);
+}
+
+#[test]
+fn what_machines_might_read_is_known_of_a_state() {
+    let mut world = World::with_machines();
+    let push = |world: &mut World, op: Op| drop(world.push("root", vec![op]).unwrap());
+    let number = world.number("vps");
+    let set = world.access_set("vps", &["secret/a", "secret/b/"], &[]);
+    push(&mut world, set);
+    let rename = world.machine_rename("vps", "web");
+    push(&mut world, rename);
+    let before = world.state.time();
+    let set = world.access_set("web", &["secret/a", "secret/c"], &[]);
+    push(&mut world, set);
+    let rekey = world.machine_rekey("web", 80);
+    push(&mut world, rekey);
+    let next = world.number("web");
+    let remove = world.machine_remove("web");
+    push(&mut world, remove);
+    let removed = world.state.time();
+    let mut reader = StateReader::new(world.state.summed());
+    world.state.rows().try_for_each(|row| reader.take(&row)).unwrap();
+    let state = reader.finish().unwrap();
+    assert!(state == world.state);
+    let (first, last) = (&state.machines()[&number], &state.machines()[&next]);
+    assert_eq!(first.gone.as_ref().unwrap().next, Some(next));
+    let gone = last.gone.as_ref().unwrap();
+    assert_eq!(
+        (gone.entry, gone.next, gone.by.to_string()),
+        (state.seq(), None, "root".to_owned())
+    );
+    assert_eq!(last.former[0].0, "vps".parse().unwrap());
+    for (at, written, expected) in [
+        ("secret/a", removed, true),
+        ("secret/a", removed.plus(1), false),
+        ("secret/b/x", before, true),
+        ("secret/b/x", removed, false),
+        ("secret/d", before, false),
+    ] {
+        assert_eq!(last.might_read(&path(at), written), expected, "{at} {written}");
+    }
+}
+
+#[test]
+fn the_past_of_a_machine_has_a_bound() {
+    let mut world = World::with_machines();
+    let push = |world: &mut World, op: Op| drop(world.push("root", vec![op]).unwrap());
+    for n in 0..limits::FORMER {
+        let set = world.access_set("vps", &[&format!("secret/{n}")], &[]);
+        push(&mut world, set);
+    }
+    let number = world.number("vps");
+    let last = |world: &World| world.state.machines()[&number].clone();
+    let time = world.state.time();
+    assert_eq!(last(&world).once.len(), limits::FORMER);
+    assert!(!last(&world).might_read(&path("secret/x"), Time::default()));
+    let set = world.access_set("vps", &[], &[]);
+    push(&mut world, set);
+    // Rather too much than too little.
+    assert!(last(&world).might_read(&path("secret/x"), time));
+    for n in 0..=limits::FORMER {
+        let from = last(&world).name.to_string();
+        let rename = world.machine_rename(&from, &format!("m{n}"));
+        push(&mut world, rename);
+    }
+    let former = last(&world).former;
+    assert_eq!((former.len(), former[0].0.as_str()), (limits::FORMER, "m0"));
 }
 
 #[test]

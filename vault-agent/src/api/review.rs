@@ -72,9 +72,8 @@ pub(super) async fn checkpoint(api: &Api) -> Result<ApiAnswer, ApiFault> {
 }
 
 /// Answers how each machine went that is in the vault no more.
-pub(super) async fn removed(api: &Api) -> Result<ApiAnswer, ApiFault> {
-    let removed = api.engine.removed().await;
-    Ok(envelope::plain(&removed.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
+pub(super) fn removed(api: &Api) -> ApiAnswer {
+    envelope::plain(&api.engine.removed())
 }
 
 /// Answers each name that a machine bore.

@@ -164,7 +164,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "log" => review::log(call).await,
         "names" => review::names(call).await,
         "checkpoint" => review::checkpoint(call.api).await,
-        "removed" => review::removed(call.api).await,
+        "removed" => Ok(review::removed(call.api)),
         "admins" => review::admins(call.api).await,
         "writers" => review::writers(call),
         "past" => review::past(call).await,

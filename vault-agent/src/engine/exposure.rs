@@ -156,17 +156,27 @@ struct Walk {
 }
 
 impl Walk {
-    /// Begins with a state: what it was granted there and was kept counts as encrypted to it.
+    /// Begins with a state: what is kept there, is as old, and it was granted counts as encrypted
+    /// to it.
     fn begin(&mut self, state: &State) {
-        let mut machines = self.numbers.iter().rev();
-        let machine = machines.find_map(|number| state.machine_numbered(*number));
-        let Some(machine) = machine else { return };
-        for (path, secret) in state.secrets().iter().filter(|(path, _)| machine.read.cover(path)) {
-            let kept = secret.versions().filter(|(_, version)| !version.destroyed);
-            self.seen.entry(path.clone()).or_default().extend(kept.map(|(ver, _)| ver));
+        for number in &self.numbers {
+            let Some(machine) = state.machines().get(number) else { continue };
+            if machine.active {
+                self.read = Some(machine.read.clone());
+            }
+            for (path, secret) in state.secrets() {
+                let kept = secret.versions().map(|(ver, version)| (ver, version.created));
+                // Its first version stands for those that are not kept: a key may be as old.
+                let first = (secret.base + 1, secret.created);
+                let dropped = secret.first().is_some_and(|oldest| oldest > first.0);
+                let all = kept.chain(dropped.then_some(first));
+                let had = all.filter(|(_, written)| machine.might_read(path, *written));
+                let had: BTreeSet<u64> = had.map(|(ver, _)| ver).collect();
+                if !had.is_empty() {
+                    self.seen.entry(path.clone()).or_default().extend(had);
+                }
+            }
         }
-        self.seen.retain(|_, versions| !versions.is_empty());
-        self.read = Some(machine.read.clone());
     }
 
     fn step(&mut self, entry: Entry) {

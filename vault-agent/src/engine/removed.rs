@@ -1,29 +1,25 @@
 //! How machines went that are in the vault no more: when, by whom and why, as the verified log
 //! says.
 
-use anyhow::{Context as _, Result};
-use rusqlite::Connection;
-use shared::log::{Entry, Op, Rekey};
-use shared::signed::parse_strict;
+use shared::log::{Entry, Gone, Machine, Number, Op, Rekey};
 
 use super::parts::Parts;
-use crate::state::log;
 use machine::local::Removed;
 
-pub(super) async fn all(parts: &Parts) -> Result<Vec<Removed>> {
-    parts.store.read(|conn| Ok(found(conn))).await?
+/// Returns how each went, oldest first. A checkpoint takes none of it away.
+pub(super) fn all(parts: &Parts) -> Vec<Removed> {
+    let folded = parts.ledger.read();
+    let machines = folded.state.machines().iter();
+    let mut all: Vec<Removed> =
+        machines.filter_map(|(number, machine)| of_machine(*number, machine)).collect();
+    all.sort_by_key(|removed| removed.entry);
+    all
 }
 
-fn found(conn: &Connection) -> Result<Vec<Removed>> {
-    let last = log::head(conn)?.map_or(0, |(seq, _)| seq);
-    let mut all = Vec::new();
-    // Machines sign no entry that takes one out.
-    log::by_owners(conn, 0, last, |_, envelope| {
-        let entry: Entry = parse_strict(&envelope.body).context("an entry of the own log")?;
-        all.extend(entry.ops.iter().filter_map(|op| of(op, &entry)));
-        Ok(())
-    })?;
-    Ok(all)
+/// Tells how a machine went, if it did.
+pub(super) fn of_machine(number: Number, machine: &Machine) -> Option<Removed> {
+    let Gone { entry, time, by, reason, next } = machine.gone.clone()?;
+    Some(Removed { number, entry, time, by, reason: reason.to_string(), goes_on: next })
 }
 
 /// Tells how an operation takes a machine out, if it does.

@@ -45,11 +45,8 @@ impl Engine {
     }
 
     /// Tells how each machine went that is in the vault no more, oldest first.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn removed(&self) -> Result<Vec<Removed>> {
-        removed::all(&self.parts).await
+    pub fn removed(&self) -> Vec<Removed> {
+        removed::all(&self.parts)
     }
 
     /// Looks for the secrets that hold a key, in which `*` stands for any text, without asking the

@@ -28,8 +28,8 @@ pub struct Exposure {
     /// not read them, or does not hold their newest version.
     #[serde(default)]
     pub unsearched: u64,
-    /// The last entry that a checkpoint stands for, if one does: what was
-    /// encrypted to it before is known of the versions that were kept then only.
+    /// The last entry that a checkpoint stands for, if one does: of the time before, all versions
+    /// count that were kept then and that it was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begins: Option<u64>,
 }

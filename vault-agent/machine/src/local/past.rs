@@ -77,8 +77,8 @@ pub struct Blast {
     pub unsearched: u64,
     /// The machines that the versions were encrypted to, or that wrote them, as they came.
     pub hosts: Vec<ReachedHost>,
-    /// The last entry that a checkpoint stands for, if one does: of those
-    /// before only who could read the secret then is known.
+    /// The last entry that a checkpoint stands for, if one does: of the time before, all count that
+    /// were granted the secret when a version was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begins: Option<u64>,
 }

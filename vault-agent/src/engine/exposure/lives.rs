@@ -1,7 +1,10 @@
 //! The lives of machines, as owners have signed them: their numbers, their names, and their end.
 
+use std::collections::BTreeMap;
+
 use shared::log::{Entry, Machine, Number, Op, Rekey, State};
 use shared::name::Name;
+use shared::time::Time;
 
 use crate::engine::removed;
 use machine::local::{Borne, Removed};
@@ -30,8 +33,14 @@ impl Life {
     }
 
     /// Tells whether it is one of the vault's now.
-    fn is_there(&self) -> bool {
-        self.removed.is_none() && self.names.last().is_some_and(|last| last.until.is_none())
+    const fn is_there(&self) -> bool {
+        self.removed.is_none()
+    }
+
+    /// Tells whether it bore the name at some time.
+    pub(super) fn bore_at(&self, name: &Name, time: Time) -> bool {
+        let mut borne = self.names.iter().filter(|borne| borne.name == *name);
+        borne.any(|it| it.since <= time && it.until.is_none_or(|until| time <= until))
     }
 
     /// Returns the number that it bears, or bore last.
@@ -41,15 +50,26 @@ impl Life {
 }
 
 impl Lives {
-    /// Returns those that a state tells of: the last name of each, and each number as one of its
-    /// own.
+    /// Returns those that a state tells of.
     pub(super) fn of(state: &State) -> Self {
-        let life = |(number, machine): (&Number, &Machine)| {
-            let until = (!machine.active).then(|| state.time());
-            let borne = Borne { name: machine.name.clone(), since: machine.added, until };
-            Life { numbers: vec![*number], names: vec![borne], removed: None }
-        };
-        Self(state.machines().iter().map(life).collect())
+        let mut lives = Self::default();
+        // Where one goes on that got other keys.
+        let mut going_on = BTreeMap::new();
+        for (number, machine) in state.machines() {
+            let at = going_on.remove(number).unwrap_or(lives.0.len());
+            if at == lives.0.len() {
+                lives.0.push(Life { numbers: Vec::new(), names: Vec::new(), removed: None });
+            }
+            let life = &mut lives.0[at];
+            life.numbers.push(*number);
+            let since = life.names.first().map_or(machine.added, |first| first.since);
+            life.names = names(machine, since);
+            match machine.gone.as_ref().and_then(|gone| gone.next) {
+                Some(next) => _ = going_on.insert(next, at),
+                None => life.removed = removed::of_machine(*number, machine),
+            }
+        }
+        lives
     }
 
     /// Takes up what an entry does to machines.
@@ -109,6 +129,18 @@ impl Lives {
             change(life);
         }
     }
+}
+
+/// Returns the names of a machine that was added at `since`.
+fn names(machine: &Machine, mut since: Time) -> Vec<Borne> {
+    let former = machine.former.iter().map(|(name, until)| {
+        let begun = std::mem::replace(&mut since, *until);
+        Borne { name: name.clone(), since: begun, until: Some(*until) }
+    });
+    let mut names: Vec<Borne> = former.collect();
+    let until = machine.gone.as_ref().map(|gone| gone.time);
+    names.push(Borne { name: machine.name.clone(), since, until });
+    names
 }
 
 /// Ends its last name.

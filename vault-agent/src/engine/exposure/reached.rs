@@ -27,7 +27,7 @@ pub(super) fn by(
     let mut walk = Walk { path, versions, active: BTreeMap::new(), found: BTreeMap::new() };
     let begin = checkpoint::start(conn)?;
     let mut lives = begin.as_ref().map(Lives::of).unwrap_or_default();
-    begin.iter().for_each(|state| walk.begin(state));
+    begin.iter().for_each(|state| walk.begin(state, &lives));
     log::replay(conn, begin.as_ref().map_or(0, State::seq), |_, envelope| {
         let entry = parse_strict(&envelope.body)?;
         lives.step(&entry);
@@ -46,18 +46,25 @@ struct Walk {
 }
 
 impl Walk {
-    /// Begins with a state: whoever could read the secret there counts.
-    fn begin(&mut self, state: &State) {
-        let active = state.machines().iter().filter(|(_, machine)| machine.active);
-        self.active = active
-            .map(|(number, machine)| (*number, (machine.name.clone(), machine.read.clone())))
-            .collect();
+    /// Begins with a state: who was granted the secret when a version was there, and who wrote one.
+    fn begin(&mut self, state: &State, lives: &Lives) {
+        for (number, machine) in state.machines().iter().filter(|(_, machine)| machine.active) {
+            self.active.insert(*number, (machine.name.clone(), machine.read.clone()));
+        }
         let path = self.path.clone();
         let versions = state.secret(&path).into_iter().flat_map(Secret::versions);
-        for (ver, Version { by, created, blob, size, commit, readers, .. }) in versions {
-            let (path, blob, size) = (path.clone(), *blob, *size);
-            let put = Put { path, ver, blob, size, commit: *commit, readers: *readers };
-            self.note(&put, Some(by), *created);
+        for (ver, Version { by, created, .. }) in versions {
+            if !self.versions.contains(&ver) {
+                continue;
+            }
+            for life in lives.all() {
+                let mut machines =
+                    life.numbers.iter().filter_map(|number| state.machines().get(number));
+                let wrote = matches!(by, Actor::Machine(by) if life.bore_at(by, *created));
+                if wrote || machines.any(|machine| machine.might_read(&path, *created)) {
+                    self.found(life.number(), ver, *created);
+                }
+            }
         }
     }
 
@@ -96,14 +103,19 @@ impl Walk {
         if put.path != self.path || !self.versions.contains(&put.ver) {
             return;
         }
-        for (number, (name, read)) in &self.active {
+        let reads = |(_, (name, read)): &(&Number, &(Name, Grants))| {
             let wrote = matches!(writer, Some(Actor::Machine(writer)) if writer == name);
-            if wrote || read.cover(&self.path) {
-                let (_, versions) =
-                    self.found.entry(*number).or_insert_with(|| (time, BTreeSet::new()));
-                versions.insert(put.ver);
-            }
+            wrote || read.cover(&self.path)
+        };
+        let reading = self.active.iter().filter(reads).map(|(number, _)| *number);
+        for number in reading.collect::<Vec<_>>() {
+            self.found(number, put.ver, time);
         }
+    }
+
+    fn found(&mut self, number: Number, ver: u64, time: Time) {
+        let (_, versions) = self.found.entry(number).or_insert_with(|| (time, BTreeSet::new()));
+        versions.insert(ver);
     }
 
     /// Tells each machine once, under all the numbers that it has borne.

@@ -2,11 +2,13 @@
 //! that nobody vouches for; and the own entries, which go once a checkpoint stands for them.
 
 use hyper::Uri;
+use shared::grant::Grants;
 use shared::hash::Hash;
-use shared::keys::SignKey;
-use shared::log::{Checkpoint, Number, Op, State};
+use shared::keys::{Identity, SignKey};
+use shared::log::{Access, Checkpoint, Number, Op, Rekey, State};
 use shared::name::Actor;
 use shared::signed::Envelope;
+use shared::token::MachineLine;
 use shared::wire::v1::checkpoint::Vouched;
 
 use super::server::{Answer, Server, entry, raw, refuse};
@@ -306,4 +308,70 @@ async fn own_entries_go_once_a_checkpoint_stands_for_them() {
     let exposed = home.engine.exposure("home".to_owned()).await.unwrap();
     assert_eq!(exposed.begins, Some(named.seq));
     assert_eq!(exposed.secrets[0].versions, [1, 2, 3, 4, 5, 6]);
+}
+
+/// Gives a machine other keys.
+fn rekey(world: &World, machine: &str) {
+    let recipient = Identity::generate().recipient();
+    let line = MachineLine::new(name(machine), recipient, &SignKey::generate()).unwrap();
+    let MachineLine { recipient, sign, proof, .. } = line;
+    let number = world.number(machine);
+    let new_number = world.server.data().state.due_machine();
+    world.act(vec![Op::MachineRekey(Rekey { number, new_number, recipient, sign, proof })]);
+}
+
+#[tokio::test]
+async fn whom_secrets_have_reached_is_known_after_a_compaction() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    world.join("vps", &["secret/a", "secret/b"], &[]);
+    world.join("nas", &["secret/"], &[]);
+    world.put("secret/a", r#"{"K":"first-value"}"#);
+    world.put("secret/b", r#"{"K":"other-value"}"#);
+    let number = world.number("vps");
+    world.act(vec![Op::MachineRename { number, to: name("web") }]);
+    world.put("secret/a", r#"{"K":"first-value","L":"1"}"#);
+    rekey(&world, "web");
+    let number = world.number("web");
+    let was = world.server.data().state.was_access(number);
+    let (read, write) = (Grants::parse(&["secret/b"]).unwrap(), Grants::default());
+    world.act(vec![Op::AccessSet(Access { number, was, read, write })]);
+    world.put("secret/a", r#"{"K":"first-value","L":"2"}"#);
+    world.act(vec![Op::MachineRemove { number, reason: "stolen".parse().unwrap() }]);
+    rekey(&world, "nas");
+    world.join("pi", &["secret/c"], &[]);
+    let number = world.number("pi");
+    world.act(vec![Op::MachineRename { number, to: name("vps") }]);
+    world.put("secret/a", r#"{"K":"first-value","L":"3"}"#);
+    world.put("secret/c", r#"{"K":"third-value"}"#);
+    world.put("secret/b", r#"{"K":"other-value","L":"3"}"#);
+    for machine in ["nas", "vps"] {
+        let number = world.number(machine);
+        let was = world.server.data().state.was_machine(number);
+        world.act(vec![Op::MachineSet { number, sleeps: true, was }]);
+    }
+    home.until_caught_up(&world).await;
+    let asked = || async {
+        let mut all = Vec::new();
+        for machine in ["web", "vps", "nas", "2", "4"] {
+            let told = home.engine.exposure(machine.to_owned()).await.unwrap();
+            all.push(format!("{:#?}", machine::local::Exposure { begins: None, ..told }));
+        }
+        for at in ["secret/a", "secret/b", "secret/c"] {
+            all.push(format!("{:#?}", home.engine.past(&path(at)).await.unwrap()));
+        }
+        all.push(format!("{:#?}", home.engine.removed()));
+        all
+    };
+    let before = asked().await;
+    let web = home.engine.exposure("web".to_owned()).await.unwrap();
+    let had: Vec<(&str, &[u64])> =
+        web.secrets.iter().map(|secret| (secret.path.as_str(), &secret.versions[..])).collect();
+    assert_eq!(had, [("secret/a", &[1, 2][..]), ("secret/b", &[1])]);
+    let named = world.compact();
+    home.until_caught_up(&world).await;
+    begins(&home, named.seq).await;
+    for (before, after) in before.iter().zip(asked().await) {
+        assert_eq!(*before, after);
+    }
 }

@@ -42,7 +42,7 @@ async fn entries_are_told_with_the_names_of_their_time() {
         (first + 3, "renamed vps to edge"),
         (first + 4, "removed edge: stolen"),
     ];
-    let removed = home.engine.removed().await.unwrap();
+    let removed = home.engine.removed();
     let [gone] = &removed[..] else { panic!("{removed:?}") };
     let why = (gone.number, gone.entry, gone.reason.as_str(), gone.goes_on);
     assert_eq!(why, (number, first + 4, "stolen", None));

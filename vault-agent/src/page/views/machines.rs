@@ -114,10 +114,8 @@ struct MachinesPage {
 /// Shows the machines.
 pub(in crate::page) async fn show(visit: &Visit<'_>) -> Viewed {
     let engine = &visit.site.engine;
-    let (seen, waiting, removed) =
-        tokio::join!(visit.site.fleet.now(), timeout(PATIENCE, engine.waiting()), engine.removed());
+    let (seen, waiting) = tokio::join!(visit.site.fleet.now(), timeout(PATIENCE, engine.waiting()));
     let seen = seen.map_err(|why| Fault::Broken(why.into()))?;
-    let removed = removed.map_err(Fault::broken)?;
     let lang = visit.lang;
     let w = Hosts::of(lang);
     let (waiting, why) = match waiting {
@@ -131,7 +129,7 @@ pub(in crate::page) async fn show(visit: &Visit<'_>) -> Viewed {
         let named = |(number, machine): (&Number, &Machine)| (*number, machine.name.clone());
         state.machines().iter().map(named).collect()
     });
-    let gone = removed.iter().rev().map(|it| gone(it, &names, visit)).collect();
+    let gone = engine.removed().iter().rev().map(|it| gone(it, &names, visit)).collect();
     let (gone, more_gone) = cut(gone, MOST, lang);
     let rows = seen.status.machines.iter().map(|it| row(it, &seen, visit)).collect();
     let (rows, more_rows) = cut(rows, MOST, lang);

@@ -158,13 +158,9 @@ pub(in crate::page) async fn show(visit: &Visit<'_>, path: &str) -> Viewed {
     let path: SecretPath = path.parse().map_err(|_| Fault::Missing)?;
     let told = told(visit, &path).ok_or(Fault::Missing)?;
     let engine = &visit.site.engine;
-    let (opened, reads, removed) = tokio::join!(
-        open(visit, &path, told.newest, Op::LocalSubkeys),
-        reads::of(visit, &path),
-        engine.removed()
-    );
-    let (opened, removed) = (opened?, removed.map_err(Fault::broken)?);
-    Ok(html(StatusCode::OK, &page(visit, &path, told, (opened, reads, &removed))))
+    let (opened, reads) =
+        tokio::join!(open(visit, &path, told.newest, Op::LocalSubkeys), reads::of(visit, &path));
+    Ok(html(StatusCode::OK, &page(visit, &path, told, (opened?, reads, &engine.removed()))))
 }
 
 /// What the log says of a secret; `None` if there is none.

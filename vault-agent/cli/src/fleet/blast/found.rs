@@ -91,8 +91,8 @@ impl Found {
         }
         if let Some(begins) = begins {
             notes.push(format!(
-                "whom it was encrypted to before entry {begins} is not known, but for those who \
-                 could read it then: a checkpoint stands for the log up to there"
+                "a checkpoint stands for the log up to entry {begins}: of the time before, all \
+                 hosts count that were granted the secret"
             ));
         }
         notes.extend(self.told.notes("who had and who read it"));

@@ -43,7 +43,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         global.term.say(line);
     }
     if rows.is_empty() {
-        global.term.say("nothing was ever encrypted to it");
+        global.term.say(match exposure.begins {
+            None => "nothing was ever encrypted to it",
+            Some(_) => "nothing that was kept at the checkpoint or came since was encrypted to it",
+        });
     }
     if !rows.is_empty() || format != Format::Table {
         let document = document(&exposure, &rows, &reads, left);
@@ -94,12 +97,8 @@ fn keys(in_use: usize, all: usize) -> String {
 /// Says how the machine stands in the vault.
 fn standing(exposure: &Exposure) -> Vec<String> {
     let Exposure { number, names, removed, namesakes, begins, .. } = exposure;
-    let is_gone = names.last().is_some_and(|borne| borne.until.is_some());
     let name = names.last().map_or("-", |borne| borne.name.as_str());
     let mut lines = vec![match removed {
-        None if is_gone => {
-            format!("`{name}` (number {number}) is no machine of this vault any more")
-        }
         None => format!("`{name}` (number {number}) is a machine of this vault"),
         Some(Removed { entry, time, by, reason, .. }) => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
@@ -113,8 +112,8 @@ fn standing(exposure: &Exposure) -> Vec<String> {
     }
     if let Some(begins) = begins {
         lines.push(format!(
-            "a checkpoint stands for the log up to entry {begins}: what it could read before is \
-             known of the versions that were kept then only"
+            "a checkpoint stands for the log up to entry {begins}: of the time before, all that is \
+             kept and that it was granted counts as read"
         ));
     }
     for other in namesakes {
