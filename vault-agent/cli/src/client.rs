@@ -10,6 +10,7 @@ mod error;
 mod net;
 mod oneshot;
 mod persist;
+mod records;
 mod show;
 pub mod tls;
 

@@ -39,6 +39,8 @@ pub struct Told {
     archived: Option<Time>,
     /// Records before this time were not looked through: there are too many.
     begins: Option<Time>,
+    /// The audit log begins at this time, later than what is asked about.
+    lost: Option<Time>,
 }
 
 /// A file that got a version, or lost all.
@@ -75,8 +77,17 @@ pub struct Reads {
 impl Told {
     /// Asks for the records of a secret from some time on.
     pub fn of(client: &Client, path: &str, since: Time) -> Result<Self, Error> {
-        let since = Time::from_micros(since.as_micros().saturating_sub(SLACK));
         let mut told = Self::default();
+        match told.take(client, path, since) {
+            Ok(()) => {}
+            Err(Error::Refused(refusal)) => told.unknown = Some(why(&refusal)),
+            Err(fault) => return Err(fault),
+        }
+        Ok(told)
+    }
+
+    fn take(&mut self, client: &Client, path: &str, written: Time) -> Result<(), Error> {
+        let since = Time::from_micros(written.as_micros().saturating_sub(SLACK));
         let mut query = AuditQuery {
             // Taken for a pattern: what a `*` in it finds beside the secret is passed over.
             path: Some(path.to_owned()),
@@ -86,33 +97,29 @@ impl Told {
             ..AuditQuery::default()
         };
         for _ in 0..PAGES {
-            let mut page = match pages::page(client, &query) {
-                Ok(page) => page,
-                Err(Error::Refused(refusal)) => {
-                    told.unknown = Some(why(&refusal));
-                    return Ok(told);
-                }
-                Err(fault) => return Err(fault),
-            };
+            let mut page = pages::page(client, &query)?;
             let lines = pages::lines(&mut page).map_err(Error::Answer)?;
             let is_it = |fact: &Fact| fact.path.as_ref().is_some_and(|it| it.as_str() == path);
             for line in lines.iter().filter(|line| is_it(&line.record.fact)) {
-                told.note(&line.record, since);
+                self.note(&line.record, since);
             }
             if let Some(archived) = page.archived.filter(|archived| archived.until > since) {
-                told.archived = Some(archived.until);
+                self.archived = Some(archived.until);
             }
             match lines.first().map(|line| &line.record) {
                 Some(oldest) if page.more && query.before.is_none_or(|n| oldest.n < n) => {
-                    (query.before, told.begins) = (Some(oldest.n), Some(oldest.time));
+                    (query.before, self.begins) = (Some(oldest.n), Some(oldest.time));
                 }
                 Some(_) | None => {
-                    told.begins = None;
+                    self.begins = None;
                     break;
                 }
             }
         }
-        Ok(told)
+        if self.archived.is_none() && self.begins.is_none() {
+            self.lost = client.audit_begins()?.filter(|first| *first > written.plus(SLACK));
+        }
+        Ok(())
     }
 
     fn note(&mut self, record: &Record, since: Time) {
@@ -167,12 +174,15 @@ impl Told {
         let archived = archived.map(|at| format!("{what} until {at} is in the server's archive"));
         let begins = self.begins.iter();
         let begins = begins.map(|at| format!("{what} before {at} was not looked through"));
-        unknown.chain(archived).chain(begins).collect()
+        let lost = self.lost.iter().map(|at| {
+            format!("{what} before {at} is not known: the server's audit log begins then")
+        });
+        unknown.chain(archived).chain(begins).chain(lost).collect()
     }
 
     /// Returns from when on all is known, if not from the beginning.
     pub fn known_since(&self) -> Option<Time> {
-        self.archived.max(self.begins)
+        self.archived.max(self.begins).max(self.lost)
     }
 }
 

@@ -140,6 +140,17 @@ fn status() -> String {
 const AUDIT: &str =
     "GET /v1/agent/audit?limit=10000&newest=true&since=1795395300000000&path=secret%2Fapp";
 
+const AUDIT_BEGINS: &str = "GET /v1/agent/audit?limit=1";
+
+/// The first record that the server has, written so many hours ago.
+fn first(hours: u64) -> String {
+    let record = json!({
+        "n": 1, "nonce": HASH, "time": ago(hours), "op": "genesis", "result": "ok",
+    });
+    let head = json!({ "n": 1, "hash": HASH });
+    json!({ "records": [record.to_string()], "more": true, "head": head }).to_string()
+}
+
 fn history(audit: (u16, &str)) -> World {
     let (metadata, past, status) = (metadata(), json!(pasts()).to_string(), status());
     let writer = |ver: u64| json!({ "ver": ver, "by": if ver == 3 { "machine:rtx1080" } else { "machine:vps" } });
@@ -149,6 +160,7 @@ fn history(audit: (u16, &str)) -> World {
         ("GET /v1/agent/writers?path=secret%2Fapp", 200, &writers),
         ("GET /v1/agent/past?path=secret%2Fapp", 200, &past),
         (AUDIT, audit.0, audit.1),
+        (AUDIT_BEGINS, 200, &first(200)),
         ("GET /v1/agent/status", 200, &status),
     ])
 }
@@ -222,10 +234,16 @@ fn leaked(blast: &str, query: &str) -> World {
 }
 
 fn leaked_as(audit: &str, blast: &str, query: &str) -> World {
+    leaked_since(200, audit, blast, query)
+}
+
+/// As [`leaked`], at a server whose audit log begins so many hours ago.
+fn leaked_since(hours: u64, audit: &str, blast: &str, query: &str) -> World {
     let status = status();
     World::agent(&[
         (&format!("GET /v1/agent/blast?path=secret%2Fapp{query}"), 200, blast),
         (AUDIT_OF_2, 200, audit),
+        (AUDIT_BEGINS, 200, &first(hours)),
         ("GET /v1/agent/status", 200, &status),
     ])
 }
@@ -258,6 +276,17 @@ fn the_files_of_a_machine_that_was_removed_are_listed() {
     assert!(run.err.contains(&note), "{}", run.err);
     let kept = leaked(&blast(&now, 3, &json!([])), "&version=2").run("blast secret/app@2");
     assert!(!kept.err.contains("removed machine"), "{}", kept.err);
+}
+
+#[test]
+fn who_had_a_value_before_the_audit_log_begins_is_not_known() {
+    let blast = blast(&json!("in_use"), 2, &json!([]));
+    let run = leaked_since(1, &audit(), &blast, "&version=2").run("blast secret/app@2");
+    let note = "who had and who read it before 2026-11-23T19:00:00Z is not known: the server's \
+                audit log begins then\n";
+    assert!(run.err.contains(note), "{}", run.err);
+    let run = leaked(&blast, "&version=2").run("blast secret/app@2");
+    assert!(!run.err.contains("audit log begins"), "{}", run.err);
 }
 
 #[test]

@@ -1,27 +1,18 @@
 //! `vault machine exposed`: a line for each key that a machine could read: whether it did, and
 //! whether the key has another value since.
 
-use std::collections::BTreeMap;
+mod reads;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use shared::audit::{Op, Outcome, Record};
-use shared::path::SecretPath;
 use shared::time::Time;
 
-use crate::client::{Client, Error, Refusal};
+use self::reads::Reads;
 use crate::context::Global;
 use crate::print::{Format, ranges, table};
-use host::hint::{Exit, Failure};
+use host::hint::Exit;
 use host::shown::Shown;
-use machine::local::{
-    AUDIT, AuditPage, AuditQuery, Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow, Removed,
-};
-
-/// How far the clocks of who signs and of the server may be apart, in microseconds.
-const SLACK: u64 = 5 * 60 * 1_000_000;
-/// Records asked for at once.
-const PAGE: u64 = 10_000;
+use machine::local::{Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow, Removed};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -237,112 +228,13 @@ fn document(exposure: &Exposure, rows: &[Row<'_>], reads: &Reads, left: usize) -
         "namesakes": namesakes, "keys": keys.collect::<Vec<_>>(), "left": left,
         "unsearched": unsearched, "begins": begins,
         "reads_unknown": reads.unknown,
-        "reads_known_since": reads.known_since.map(|at| at.to_string()),
+        "reads_known_since": reads.known_since().map(|at| at.to_string()),
     })
-}
-
-/// What the audit log says of what reached the machine.
-#[derive(Default)]
-struct Reads {
-    /// When a version was read last; no version where a record names none.
-    last: BTreeMap<SecretPath, BTreeMap<Option<u64>, Time>>,
-    /// Why nothing is known.
-    unknown: Option<String>,
-    /// Records before this time are in the server's archive.
-    known_since: Option<Time>,
-}
-
-impl Reads {
-    /// Asks for all that a machine has read under its names.
-    fn of(names: &[Borne], client: &Client) -> Result<Self> {
-        let mut reads = Self::default();
-        for borne in names {
-            match reads.take(borne, client) {
-                Ok(()) => {}
-                Err(Error::Refused(refusal)) => {
-                    reads.unknown = Some(why(&refusal));
-                    break;
-                }
-                Err(fault) => return Err(fault.into()),
-            }
-        }
-        Ok(reads)
-    }
-
-    /// Takes up the records of the time in which it bore a name.
-    fn take(&mut self, borne: &Borne, client: &Client) -> Result<(), Error> {
-        let since = Time::from_micros(borne.since.as_micros().saturating_sub(SLACK));
-        let mut query = AuditQuery {
-            machine: Some(borne.name.to_string()),
-            op: Some(Op::Read),
-            since: Some(since),
-            until: borne.until.map(|until| until.plus(SLACK)),
-            limit: Some(PAGE),
-            ..AuditQuery::default()
-        };
-        loop {
-            let page: AuditPage = client.get(AUDIT, &query.parameters())?;
-            let mut last = query.after;
-            for text in &page.records {
-                let malformed = |_| Failure::remote("the server sent a malformed audit record");
-                let record = Record::parse(text.as_bytes()).map_err(malformed);
-                let record = record.map_err(Error::Answer)?;
-                last = record.n;
-                self.note(&record);
-            }
-            if let Some(archived) = page.archived.filter(|archived| archived.until > since) {
-                self.known_since = Some(archived.until);
-            }
-            if !page.more || last == query.after {
-                return Ok(());
-            }
-            query.after = last;
-        }
-    }
-
-    fn note(&mut self, Record { time, fact, .. }: &Record) {
-        let Some(path) = fact.path.clone().filter(|_| fact.result == Outcome::Ok) else { return };
-        let newest = self.last.entry(path).or_default().entry(fact.ver).or_insert(*time);
-        *newest = (*newest).max(*time);
-    }
-
-    /// Returns when the machine read one of the versions last, and which.
-    fn last(&self, path: &SecretPath, versions: &[u64]) -> Option<(Option<u64>, Time)> {
-        let of = |(ver, _): &(&Option<u64>, &Time)| ver.is_none_or(|ver| versions.contains(&ver));
-        let read = self.last.get(path)?.iter().filter(of);
-        read.max_by_key(|(_, time)| **time).map(|(ver, time)| (*ver, *time))
-    }
-
-    fn shown(&self, path: &SecretPath, versions: &[u64]) -> String {
-        match self.last(path, versions) {
-            Some((ver, time)) => {
-                let time = Time::from_micros(time.as_secs().saturating_mul(1_000_000));
-                ver.map_or_else(|| time.to_string(), |ver| format!("v{ver} {time}"))
-            }
-            None if self.unknown.is_some() => "not known".to_owned(),
-            None => "no".to_owned(),
-        }
-    }
-
-    /// Says what the column of reads does not know.
-    fn notes(&self) -> Vec<String> {
-        let unknown =
-            self.unknown.iter().map(|why| format!("what it did read is not known: {why}"));
-        let since = self.known_since.iter();
-        let since =
-            since.map(|at| format!("what it did read until {at} is in the server's archive"));
-        unknown.chain(since).collect()
-    }
-}
-
-/// Says in one line why the agent gives no records.
-fn why(refusal: &Refusal) -> String {
-    let said = refusal.errors.as_ref().ok().and_then(|errors| errors.first()?.lines().next());
-    said.map_or_else(|| format!("the agent answers {}", refusal.status), str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::reads::{SLACK, second};
     use super::*;
     use crate::testing::{World, now};
     use machine::local::Copied;
@@ -406,7 +298,17 @@ mod tests {
             ("GET /v1/agent/exposure?machine=web", 200, &exposure),
             (&vps, audit.0, audit.1),
             (&web, audit.0, audit.1),
+            ("GET /v1/agent/audit?limit=1", 200, &begins(Time::from_micros(1))),
         ])
+    }
+
+    /// The first record that the server has.
+    fn begins(time: Time) -> String {
+        let (hash, time) = ("00".repeat(32), time.as_micros());
+        let record =
+            json!({ "n": 1, "nonce": hash, "time": time, "op": "genesis", "result": "ok" });
+        let head = json!({ "n": 9, "hash": hash });
+        json!({ "records": [record.to_string()], "more": true, "head": head }).to_string()
     }
 
     fn records() -> String {
@@ -461,6 +363,42 @@ mod tests {
         assert!(run.out.contains("not known") && !run.out.contains("  no\n"), "{}", run.out);
         let note = "what it did read is not known: this machine has no read grant on `sys/audit`\n";
         assert!(run.err.contains(note), "{}", run.err);
+    }
+
+    #[test]
+    fn of_the_time_before_the_audit_log_begins_nobody_says_that_it_was_not_read() {
+        let empty =
+            json!({ "records": [], "more": false, "head": { "n": 9, "hash": "00".repeat(32) } });
+        let (empty, until) = (empty.to_string(), now().as_micros() + SLACK);
+        let ran = |came: Time, more: &str| {
+            let borne = Borne { name: "web".parse().unwrap(), since: came, until: Some(now()) };
+            let exposure = Exposure { names: vec![borne], ..exposure(true) };
+            let since = came.as_micros().saturating_sub(SLACK);
+            let reads = format!(
+                "GET /v1/agent/audit?limit=10000&since={since}&until={until}&machine=web&op=read"
+            );
+            let world = World::agent(&[
+                ("GET /v1/agent/exposure?machine=web", 200, &json!(exposure).to_string()),
+                (&reads, 200, &empty),
+                ("GET /v1/agent/audit?limit=1", 200, &begins(now())),
+            ]);
+            world.run(&format!("machine exposed web{more}"))
+        };
+        let told = ran(Time::from_micros(1), "");
+        let cell = format!("not known before {}", second(now()));
+        assert!(told.out.contains(&cell) && !told.out.contains("  no\n"), "{}", told.shown());
+        let note = format!("before {} is not known: the server's audit log begins then", now());
+        assert!(told.err.contains(&note), "{}", told.err);
+        let document = ran(Time::from_micros(1), " -format=json").out;
+        let document: Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(document["reads_known_since"], now().to_string());
+        // Clocks may differ by as much.
+        let told = ran(Time::from_micros(now().as_micros() - SLACK), "");
+        assert!(
+            told.out.contains("  no\n") && !told.out.contains("not known before"),
+            "{}",
+            told.out
+        );
     }
 
     #[test]
