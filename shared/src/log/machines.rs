@@ -82,7 +82,7 @@ impl Change<'_> {
         unmoved(*was, is, || format!("access of machine `{}`", machine.name))?;
         read.check()?;
         write.check()?;
-        self.set_machine(*number, machine.granted(read.clone(), write.clone(), self.time));
+        self.set_machine(*number, machine.granted(read.clone(), write.clone(), self.state.seq + 1));
         Ok(())
     }
 

@@ -226,7 +226,11 @@ impl Change<'_> {
         if !self.state.secrets.contains_key(path) {
             let base = self.state.last_before(path);
             self.put_row(|state| &mut state.forgotten, path, None);
-            self.put_row(|state| &mut state.secrets, path, Some(Secret::new(self.time, base)));
+            self.put_row(
+                |state| &mut state.secrets,
+                path,
+                Some(Secret::new(self.time, self.state.seq + 1, base)),
+            );
         }
         self.known(path)
     }
@@ -251,6 +255,7 @@ impl Change<'_> {
         self.use_blob(put)?;
         let version = Version {
             created: self.time,
+            entry: self.state.seq + 1,
             by: self.by.clone(),
             deletion: self.due_deletion(&put.path),
             destroyed: false,
@@ -431,9 +436,10 @@ fn put_row<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, row: Option<V>) -> Opt
 }
 
 impl Secret {
-    fn new(time: Time, base: u64) -> Self {
+    fn new(time: Time, entry: u64, base: u64) -> Self {
         Self {
             created: time,
+            entry,
             updated: time,
             max_versions: 0,
             cas_required: false,

@@ -37,8 +37,8 @@ pub struct Machine {
     pub added: Time,
     /// Its last names before this one, each with when it bore it no longer, the newest last.
     pub former: Vec<(Name, Time)>,
-    /// What it might read once and may no more, each with until when.
-    pub once: BTreeMap<Grant, Time>,
+    /// What it might read once and may no more, each with the entry that ended it.
+    pub once: BTreeMap<Grant, u64>,
     /// How it went, if it did.
     pub gone: Option<Gone>,
 }
@@ -59,11 +59,12 @@ pub struct Gone {
 }
 
 impl Machine {
-    /// Tells whether a version of `path` that was written then may have been encrypted to it.
-    pub fn might_read(&self, path: &SecretPath, written: Time) -> bool {
-        let until = self.gone.as_ref().map(|gone| gone.time);
-        let reads = self.read.cover(path) && until.is_none_or(|until| written <= until);
-        reads || self.once.iter().any(|(grant, until)| grant.covers(path) && written <= *until)
+    /// Tells whether a version of `path` that an entry wrote may have been encrypted to it. By the
+    /// order of the log: times are what their signers claim.
+    pub fn might_read(&self, path: &SecretPath, entry: u64) -> bool {
+        let until = self.gone.as_ref().map(|gone| gone.entry);
+        let reads = self.read.cover(path) && until.is_none_or(|until| entry <= until);
+        reads || self.once.iter().any(|(grant, until)| grant.covers(path) && entry <= *until)
     }
 
     /// Returns it under another name since `time`.
@@ -74,14 +75,14 @@ impl Machine {
         self
     }
 
-    /// Returns it with other lists since `time`.
-    pub(super) fn granted(mut self, read: Grants, write: Grants, time: Time) -> Self {
-        self.once.extend(self.read.as_slice().iter().map(|grant| (grant.clone(), time)));
+    /// Returns it with other lists since an entry.
+    pub(super) fn granted(mut self, read: Grants, write: Grants, entry: u64) -> Self {
+        self.once.extend(self.read.as_slice().iter().map(|grant| (grant.clone(), entry)));
         self.once.retain(|grant, _| !read.as_slice().contains(grant));
         if self.once.len() > limits::FORMER {
             // Rather too much than too little: nobody may take what it had for safe.
             let all = "*".parse().expect("`*` is a prefix");
-            self.once = BTreeMap::from([(all, time)]);
+            self.once = BTreeMap::from([(all, entry)]);
         }
         Self { read, write, ..self }
     }

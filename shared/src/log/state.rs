@@ -89,6 +89,8 @@ pub struct Resumed {
 pub struct Secret {
     /// When the first version or setting was written.
     pub created: Time,
+    /// The entry that did.
+    pub entry: u64,
     /// When the newest version or setting was written.
     pub updated: Time,
     /// Versions kept at least; 0 leaves it to the mount.
@@ -121,8 +123,10 @@ pub enum Deletion {
 /// One version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// When it was written.
+    /// When it was written, by the writer's clock.
     pub created: Time,
+    /// The entry that wrote it.
+    pub entry: u64,
     /// Who wrote it.
     pub by: Actor,
     /// Whether it is deleted.

@@ -165,12 +165,12 @@ impl Walk {
                 self.read = Some(machine.read.clone());
             }
             for (path, secret) in state.secrets() {
-                let kept = secret.versions().map(|(ver, version)| (ver, version.created));
+                let kept = secret.versions().map(|(ver, version)| (ver, version.entry));
                 // Its first version stands for those that are not kept: a key may be as old.
-                let first = (secret.base + 1, secret.created);
+                let first = (secret.base + 1, secret.entry);
                 let dropped = secret.first().is_some_and(|oldest| oldest > first.0);
                 let all = kept.chain(dropped.then_some(first));
-                let had = all.filter(|(_, written)| machine.might_read(path, *written));
+                let had = all.filter(|(_, entry)| machine.might_read(path, *entry));
                 let had: BTreeSet<u64> = had.map(|(ver, _)| ver).collect();
                 if !had.is_empty() {
                     self.seen.entry(path.clone()).or_default().extend(had);

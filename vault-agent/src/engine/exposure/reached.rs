@@ -53,7 +53,7 @@ impl Walk {
         }
         let path = self.path.clone();
         let versions = state.secret(&path).into_iter().flat_map(Secret::versions);
-        for (ver, Version { by, created, .. }) in versions {
+        for (ver, Version { by, created, entry, .. }) in versions {
             if !self.versions.contains(&ver) {
                 continue;
             }
@@ -61,7 +61,7 @@ impl Walk {
                 let mut machines =
                     life.numbers.iter().filter_map(|number| state.machines().get(number));
                 let wrote = matches!(by, Actor::Machine(by) if life.bore_at(by, *created));
-                if wrote || machines.any(|machine| machine.might_read(&path, *created)) {
+                if wrote || machines.any(|machine| machine.might_read(&path, *entry)) {
                     self.found(life.number(), ver, *created);
                 }
             }
